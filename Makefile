@@ -1,0 +1,33 @@
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: run lab test notebook clean
+
+run: .venv/run.done
+	@$(BIN)/python notebooks/run.py $(ARGS)
+
+lab: .venv/run.done
+	$(BIN)/jupyter lab notebooks/transfer_learning.ipynb
+
+test: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+# The outputs in the committed notebook: one clean run with the default settings
+notebook: .venv/run.done
+	$(BIN)/python notebooks/run.py --commit
+
+.venv/run.done: requirements.txt
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed (TensorFlow has no other wheels); this is %d.%d. Try: make PYTHON=python3.12" % v)'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+.venv/test.done: requirements-test.txt .venv/run.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	touch $@
+
+clean:
+	rm -rf .venv

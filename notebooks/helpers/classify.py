@@ -1,0 +1,50 @@
+"""What is on a photo that the model has never seen?"""
+
+import io
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+
+from helpers.features import BATCH, read_square
+from helpers.files import read_json
+from helpers.photos import read_photo
+from helpers.photos.picture import NotAPhoto
+
+
+def load(run_folder: Path) -> tuple[keras.Model, list[str]]:
+    """The saved model of a run and the names of its classes, in the order of its outputs."""
+    return keras.models.load_model(run_folder / "model.keras"), read_json(run_folder / "labels.json")
+
+
+def classify(model: keras.Model, classes: list[str], where: str | Path) -> pd.DataFrame:
+    """Classify one photo, or every file of a folder and the folders in it.
+
+    Photos go the way the training photos went: upright, RGB, resized, encoded. Returns one row a file in the order
+    of their names: file (path), label, probability, and reason for one that is no photo (label None then). Raises
+    FileNotFoundError if there is nothing at `where`.
+    """
+    where = Path(where).expanduser()
+    if not where.exists():
+        raise FileNotFoundError(
+            f"PREDICT = {str(where)!r}: there is no such photo or folder (looked from {Path.cwd()})."
+        )
+    files = [where] if where.is_file() else sorted(f for f in where.rglob("*") if f.is_file() and f.name[0] != ".")
+    rows = []
+    for start in range(0, len(files), BATCH):
+        read = [(file, *_read(file, model.input_shape[1])) for file in files[start : start + BATCH]]
+        photos = [pixels for _, pixels, _ in read if pixels is not None]
+        answers = iter(model.predict_on_batch(np.stack(photos).astype(np.float32)) if photos else [])
+        for file, pixels, reason in read:
+            answer = next(answers) if pixels is not None else None
+            label, probability = (None, None) if answer is None else (classes[answer.argmax()], float(answer.max()))
+            rows.append((str(file), label, probability, reason))
+    return pd.DataFrame(rows, columns=["file", "label", "probability", "reason"])
+
+
+def _read(file: Path, size: int) -> tuple[np.ndarray | None, str]:
+    try:
+        return read_square(io.BytesIO(read_photo(file).jpeg), size), ""
+    except NotAPhoto as reason:
+        return None, str(reason)

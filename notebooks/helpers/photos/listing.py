@@ -1,0 +1,170 @@
+"""Which files are there, which class is each of, and in which split did its owner put it?"""
+
+import os
+import stat
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from helpers.files import safe_name
+from helpers.photos.labels import read_labels
+
+SPLITS = {
+    **dict.fromkeys(("train", "training", "training_set", "train_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set"), "val"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All files of a source folder, each of them once: those that may be photos, and those that are not read.
+
+    `photos` has the columns original (POSIX path below the source folder), raw_label and split (None where the owner
+    made none); `skipped` has original and reason. `unknown_ids` are names in labels.csv that no file has.
+    """
+
+    photos: pd.DataFrame
+    skipped: pd.DataFrame
+    unknown_ids: list[str]
+
+
+def list_photos(folder: Path, ignore: Iterable[str] = ()) -> Listing:
+    """List `folder` in one of three shapes, told apart by looking at it: split folders, labels.csv, class folders.
+
+    `ignore` names entries directly in `folder` that are not part of it at all. Nothing is opened but labels.csv.
+    """
+    files, skipped = _walk(folder, set(ignore))
+    top = _descend(files)
+    split_folders = _split_folders(top, files)
+    unknown: list[str] = []
+    if split_folders:
+        rows = _by_split_folder(files, top, split_folders)
+    elif (labels_file := _labels_file(files, top)) is not None:
+        rows, unknown = read_labels(folder / labels_file, labels_file, files)
+    else:
+        rows = [_by_class_folder(file, top) for file in files]
+    used = [row[:3] for row in rows if row[3] is None]
+    skipped += [(row[0], row[3]) for row in rows if row[3] is not None]
+    photos = pd.DataFrame(used, columns=["original", "raw_label", "split"]).astype({"original": str})
+    return Listing(photos, pd.DataFrame(skipped, columns=["original", "reason"]), unknown)
+
+
+def label_folders(raw_labels: Iterable[str]) -> dict[str, str]:
+    """A folder name for every class, distinct even where the file system ignores case or forbids a character."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for raw in sorted(set(raw_labels)):
+        base = name = safe_name(raw)
+        number = 2
+        while name.casefold() in taken:
+            name, number = f"{base}-{number}", number + 1
+        taken.add(name.casefold())
+        names[raw] = name
+    return names
+
+
+def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tuple[str, str]]]:
+    """Every file below `folder` in a fixed order, and what cannot be read, with the reason."""
+    files: list[PurePosixPath] = []
+    skipped: list[tuple[str, str]] = []
+
+    def visit(here: Path, path: PurePosixPath, above: tuple[tuple[int, int], ...]) -> None:
+        try:
+            info = here.stat()
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            skipped.append((str(path), f"folder cannot be read ({error.strerror})"))
+            return
+        if (info.st_dev, info.st_ino) in above:
+            skipped.append((str(path), "a link to a folder that it lies in"))
+            return
+        for entry in entries:
+            below = path / entry.name
+            if not path.parts and entry.name in ignore:
+                continue
+            try:
+                mode = entry.stat().st_mode
+            except OSError as error:
+                skipped.append((str(below), f"cannot be read ({error.strerror}): a link that leads nowhere?"))
+                continue
+            if stat.S_ISDIR(mode):
+                visit(here / entry.name, below, (*above, (info.st_dev, info.st_ino)))
+            elif reason := _not_a_photo(below, mode):
+                skipped.append((str(below), reason))
+            else:
+                files.append(below)
+
+    visit(folder, PurePosixPath(), ())
+    return files, skipped
+
+
+def _not_a_photo(path: PurePosixPath, mode: int) -> str | None:
+    if not stat.S_ISREG(mode):
+        return "not a regular file"
+    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+        return "hidden file or folder"
+    return "a file of the operating system" if path.name.lower() in _SYSTEM_FILES else None
+
+
+def _descend(files: list[PurePosixPath]) -> tuple[str, ...]:
+    """Step into folders that only wrap one other folder, as unpacked archives do (pets/pets/<class>/)."""
+    top: tuple[str, ...] = ()
+    while True:
+        below = {f.parts[len(top)] for f in files if len(f.parts) > len(top) + 1 and f.parts[: len(top)] == top}
+        loose = any(len(f.parts) == len(top) + 1 and f.parts[: len(top)] == top for f in files)
+        if len(below) != 1 or loose:
+            return top
+        inner = (*top, next(iter(below)))
+        if not any(len(f.parts) > len(inner) + 1 for f in files):
+            return top
+        top = inner
+
+
+def _split_folders(top: tuple[str, ...], files: list[PurePosixPath]) -> dict[str, tuple[str, ...]]:
+    """The folder below `top` → where its class folders begin; empty unless there is a train folder with classes."""
+    found: dict[str, list[PurePosixPath]] = defaultdict(list)
+    for file in files:
+        rest = file.parts[len(top) :]
+        if file.parts[: len(top)] == top and len(rest) > 2 and rest[0].lower() in SPLITS:
+            found[rest[0]].append(PurePosixPath(*rest[1:]))
+    if "train" not in {SPLITS[name.lower()] for name in found}:
+        return {}
+    return {name: (*top, name, *_wrapper(name, inside)) for name, inside in found.items()}
+
+
+def _wrapper(name: str, inside: list[PurePosixPath]) -> tuple[str, ...]:
+    """("training_set",) for training_set/training_set/<class>/, the way one well-known archive is packed."""
+    doubled = all(path.parts[0] == name and len(path.parts) > 2 for path in inside)
+    return (name,) if doubled else ()
+
+
+Row = tuple[str, str | None, str | None, str | None]
+
+
+def _by_split_folder(files: list[PurePosixPath], top: tuple[str, ...], starts: dict[str, tuple[str, ...]]) -> list[Row]:
+    rows: list[Row] = []
+    for file in files:
+        name = file.parts[len(top)] if len(file.parts) > len(top) else ""
+        start = starts.get(name)
+        if start is None or file.parts[: len(start)] != start or len(file.parts) < len(start) + 2:
+            where = "in no class folder" if start else f"not in a split folder ({', '.join(sorted(starts))})"
+            rows.append((str(file), None, None, where))
+        else:
+            rows.append((str(file), file.parts[len(start)], SPLITS[name.lower()], None))
+    return rows
+
+
+def _by_class_folder(file: PurePosixPath, top: tuple[str, ...]) -> Row:
+    if file.parts[: len(top)] != top or len(file.parts) < len(top) + 2:
+        return str(file), None, None, "in no class folder"
+    return str(file), file.parts[len(top)], None, None
+
+
+def _labels_file(files: list[PurePosixPath], top: tuple[str, ...]) -> PurePosixPath | None:
+    found = [f for f in files if f.name.lower() == "labels.csv" and f.parent.parts in ((), top)]
+    return found[0] if found else None

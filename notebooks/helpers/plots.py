@@ -1,0 +1,179 @@
+"""What does it look like? Every figure of the notebook; data in, figure out, nothing trained here."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib_inline.backend_inline import set_matplotlib_formats
+from PIL import Image
+from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix, top_k_accuracy_score
+
+#: Okabe and Ito's colours, told apart by colour-blind readers: https://jfly.uni-koeln.de/color/
+BLUE, ORANGE, GREEN, VERMILLION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", VERMILLION, "#F0E442", "#000000")
+THUMBNAIL = 170  # pixels: what a photo gets in a grid
+MOST_CLASSES = 20  # more names than this on one axis cannot be read
+
+plt.rcParams.update(
+    {
+        "font.size": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.titlesize": 11,
+        "axes.titlelocation": "left",
+        "axes.prop_cycle": plt.cycler(color=COLOURS),
+        "figure.constrained_layout.use": True,
+        "figure.dpi": 110,
+    }
+)
+# Photos as PNG would make a notebook of many megabytes; outside Jupyter this has no effect.
+set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
+
+
+def save(figure: Figure, run_folder: Path, name: str) -> None:
+    """Keep a figure as <run_folder>/figures/<name>.png."""
+    folder = run_folder / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / f"{name}.png", dpi=120)
+
+
+def photo_grid(
+    paths: Sequence[str], titles: Sequence[str], columns: int = 6, right: Sequence[bool] | None = None
+) -> Figure:
+    """Photos in rows, each under its title. `right`: which were told right; the others get a red dashed frame."""
+    rows = -(-len(paths) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * 1.75, rows * 2.0), squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for number, (axis, path, title) in enumerate(zip(axes.flat, paths, titles, strict=False)):
+        show_photo(axis, path, title, None if right is None else bool(right[number]))
+    return figure
+
+
+def show_photo(axis: Axes, path: str, title: str, right: bool | None = None) -> None:
+    """One photo with a title above it; a frame that says right (thin, green) or wrong (dashed, red)."""
+    with Image.open(path) as picture:
+        picture.thumbnail((THUMBNAIL, THUMBNAIL))
+        axis.imshow(np.asarray(picture.convert("RGB")))
+    colour = "black" if right is None else GREEN if right else VERMILLION
+    axis.set_title(title, fontsize=8, color=colour, loc="center", parse_math=False)
+    axis.set_axis_on()
+    axis.set(xticks=[], yticks=[])
+    for side in axis.spines.values():
+        side.set(visible=right is not None, color=colour, linewidth=4 if right is False else 1.5)
+        side.set_linestyle("--" if right is False else "-")
+
+
+def look(photos: pd.DataFrame, seed: int, count: int = 18) -> Figure:
+    """Some photos of the table, every class in turn, each with its class and size on disk in pixels."""
+    mixed = photos.sample(frac=1, random_state=seed)
+    turn = mixed.groupby("label").cumcount().sort_values(kind="stable").index
+    some = mixed.loc[turn].head(count).sort_values("label", kind="stable")
+    titles = [f"{short(row.label)}\n{row.width} × {row.height}" for row in some.itertuples()]
+    return photo_grid(list(some["path"]), titles)
+
+
+def short(name: str, length: int = 22) -> str:
+    """A name that fits above a thumbnail, its middle left out where it is too long."""
+    half = (length - 1) // 2
+    return name if len(name) <= length else f"{name[:half]}…{name[-half:]}"
+
+
+def curves(history: pd.DataFrame) -> Figure:
+    """Loss and accuracy by epoch for training and validation, the best epoch (lowest validation loss) marked."""
+    best = int(history["val_loss"].idxmin()) + 1
+    figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
+    epochs = np.arange(1, len(history) + 1)
+    for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
+        axis.plot(epochs, history[measure], color=BLUE, marker="o", markersize=3, label="train")
+        axis.plot(epochs, history[f"val_{measure}"], color=ORANGE, marker="s", markersize=3, label="validation")
+        axis.axvline(best, color=GREY, linestyle=":", linewidth=1.5, label=f"best epoch: {best}")
+        axis.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, len(history) + 0.5))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+    axes[0].set_ylim(bottom=0)
+    axes[1].legend(frameon=False, loc="lower right")
+    return figure
+
+
+def confusion(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> Figure:
+    """Which class was taken for which; where there are many, the ones most often mistaken."""
+    matrix = confusion_matrix(truth, predicted, labels=list(classes))
+    shown = np.arange(len(classes))
+    if len(classes) > MOST_CLASSES:
+        wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
+        shown = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
+    side = 2.6 + 0.36 * len(shown)
+    figure, axis = plt.subplots(figsize=(side + 1, side))
+    display = ConfusionMatrixDisplay(matrix[np.ix_(shown, shown)], display_labels=[classes[i] for i in shown])
+    display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=90 if len(shown) > 4 else 0)
+    most = "" if len(shown) == len(classes) else f", the {len(shown)} classes most often mistaken"
+    axis.set(title=f"Test photos{most}", xlabel="predicted", ylabel="true")
+    return figure
+
+
+def ranking(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
+    """The ROC curve for two classes, the top-k accuracy for more. truth: int (n,); probabilities: (n, classes)."""
+    return roc(truth, probabilities, classes) if len(classes) == 2 else top_k(truth, probabilities)
+
+
+def roc(truth: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> Figure:
+    """How well two classes are ranked at every threshold. truth: int (n,); probabilities: (n, 2)."""
+    figure, axis = plt.subplots(figsize=(4.6, 4.4))
+    RocCurveDisplay.from_predictions(
+        truth == 0,
+        probabilities[:, 0],
+        ax=axis,
+        name="test photos",
+        plot_chance_level=True,
+        curve_kwargs={"color": BLUE},
+    )
+    axis.set(title="ROC", xlabel=f"{classes[1]} taken for {classes[0]}", ylabel=f"{classes[0]} found")
+    return figure
+
+
+def top_k(truth: np.ndarray, probabilities: np.ndarray, most: int = 10) -> Figure:
+    """How often the true class is among the k most probable. truth: int (n,); probabilities: (n, classes)."""
+    classes = probabilities.shape[1]
+    ks = np.arange(1, min(most, classes) + 1)
+    shares = [
+        top_k_accuracy_score(truth, probabilities, k=k, labels=np.arange(classes)) if k < classes else 1.0 for k in ks
+    ]
+    figure, axis = plt.subplots(figsize=(6, 3.2))
+    axis.bar(ks, shares, color=BLUE)
+    for k, share in zip(ks, shares, strict=True):
+        axis.annotate(f"{share:.2f}", (k, share), ha="center", va="bottom", fontsize=8)
+    axis.set(
+        title="True class among the k most probable",
+        xlabel="k",
+        ylabel="share of test photos",
+        ylim=(0, 1.08),
+        xticks=ks,
+    )
+    return figure
+
+
+def predictions(test: pd.DataFrame, seed: int, count: int = 25) -> Figure:
+    """A grid of test photos with the predicted class and its probability; wrong ones are crossed and framed."""
+    some = test.sample(min(count, len(test)), random_state=seed).sort_index()
+    titles = [
+        f"{'✓' if row.correct else '✗'} {short(row.predicted)} {row.probability:.2f}"
+        + ("" if row.correct else f"\nis {short(row.label)}")
+        for row in some.itertuples()
+    ]
+    return photo_grid(list(some["path"]), titles, columns=5, right=list(some["correct"]))
+
+
+def mistakes(test: pd.DataFrame, count: int = 10) -> Figure | None:
+    """The wrong predictions the model was surest of, with the photos' file names; None if there are none."""
+    wrong = test[~test["correct"]].sort_values("probability", ascending=False, kind="stable").head(count)
+    if wrong.empty:
+        return None
+    titles = [
+        f"{short(Path(row.original).name)}\n✗ {short(row.predicted)} {row.probability:.2f}\nis {short(row.label)}"
+        for row in wrong.itertuples()
+    ]
+    return photo_grid(list(wrong["path"]), titles, columns=5, right=[False] * len(wrong))

@@ -1,0 +1,143 @@
+"""Run the notebook without a screen: `python notebooks/run.py [papermill's options]`, what `make run` calls.
+
+    python notebooks/run.py -p DATASET lucy -p EPOCHS 30 -y 'HEAD: [256, 64]'
+
+Leaves the executed notebook and its report beside everything else in models/<run>/. `--commit` writes the outputs into
+the notebook itself, for the copy that is read where the project is hosted.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+import papermill
+import yaml
+from nbconvert import HTMLExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+from papermill.cli import papermill as papermill_command
+from papermill.exceptions import PapermillExecutionError
+from papermill.iorw import read_yaml_file
+
+from helpers import MODELS, ROOT
+from helpers.files import read_json, safe_name, written_beside
+from helpers.firmness import in_words
+from helpers.runs import run_name, shorten
+
+NOTEBOOK = ROOT / "notebooks" / "transfer_learning.ipynb"
+KERNEL_START_SECONDS = 180  # a busy machine can need this long
+
+
+def main(options: list[str]) -> int:
+    """Run the notebook with papermill's options; returns the exit status."""
+    commit = "--commit" in options
+    options = [option for option in options if option != "--commit"]
+    defaults = papermill.inspect_notebook(NOTEBOOK)
+    given = given_settings(options)
+    unknown = [name for name in given if name not in defaults]
+    if unknown:
+        print(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(defaults)}.", file=sys.stderr)
+        return 2
+    values = {name: yaml.safe_load(defaults[name]["default"]) for name in ("DATASET", "BACKBONE")} | given
+    folder = MODELS / safe_name(str(values.get("RUN") or run_name(values["DATASET"], values["BACKBONE"])))
+    partial = folder / ".partial.ipynb"
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = [str(NOTEBOOK), str(partial), "--cwd", str(NOTEBOOK.parent), "--no-progress-bar", "--stdout-file", "-"]
+    arguments += ["--log-level", "ERROR", "--start-timeout", str(KERNEL_START_SECONDS)]
+    try:
+        with kernel_log(folder / "kernel.log"):
+            papermill_command.main([*arguments, *options, "-r", "RUN", folder.name], standalone_mode=False)
+    except PapermillExecutionError as error:
+        keep(partial, folder)
+        print(f"\nStopped: {error.ename}: {error.evalue}\nWhere: {shorten(folder / 'report.html')}", file=sys.stderr)
+        return 1
+    executed = keep(partial, folder)
+    if commit:
+        write_outputs_into_notebook(executed)
+    print(summary(folder))
+    return 0
+
+
+def given_settings(options: list[str]) -> dict[str, object]:
+    """The settings in papermill's options -p, -r, -y, -f and -b, by name."""
+    parsed = papermill_command.make_context("make run", ["in", "out", *options]).params
+    given: dict[str, object] = dict(parsed["parameters"]) | dict(parsed["parameters_raw"])
+    for text in parsed["parameters_yaml"]:
+        given |= yaml.safe_load(text) or {}
+    for file in parsed["parameters_file"]:
+        given |= read_yaml_file(file) or {}
+    return given
+
+
+@contextmanager
+def kernel_log(path: Path) -> Iterator[None]:
+    """Let what the kernel's process writes to standard error, TensorFlow's notices mostly, go to a file."""
+    shown = os.dup(2)
+    with path.open("w") as log:
+        os.dup2(log.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(shown, 2)
+            os.close(shown)
+
+
+def keep(partial: Path, folder: Path) -> nbformat.NotebookNode:
+    """Turn papermill's working copy into notebook.ipynb and report.html, progress bars reduced to their last state."""
+    executed, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(partial, as_version=4), {})
+    with written_beside(folder / "notebook.ipynb") as beside:
+        nbformat.write(executed, beside)
+    html, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(executed)
+    with written_beside(folder / "report.html") as beside:
+        beside.write_text(html, encoding="utf-8")
+    partial.unlink()
+    return executed
+
+
+def summary(folder: Path) -> str:
+    """The last lines of `make run`: where the report is and what it says."""
+    metrics = read_json(folder / "metrics.json")
+    right, of = metrics["accuracy"]["test_right"], metrics["photos"]["test"]
+    asked = metrics["fell_back_from"]
+    instead = f", in place of {asked}, which could not be had" if asked else ""
+    return (
+        f"\n{metrics['run']}: {metrics['backbone']}{instead}\n"
+        f"Test photos: {in_words(right, of)}; the largest class alone {metrics['accuracy']['majority']:.2f}\n"
+        f"Report: {shorten(folder / 'report.html')}"
+    )
+
+
+def code_hash(notebook: nbformat.NotebookNode) -> str:
+    """What the outputs of the notebook depend on: its code, the helpers and the sample's drawing."""
+    seen = hashlib.sha256()
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", []):
+            seen.update(cell.source.encode())
+    for file in sorted([*NOTEBOOK.parent.glob("helpers/**/*.py"), *(ROOT / "data").glob("*.py")]):
+        seen.update(file.read_bytes())
+    return seen.hexdigest()
+
+
+def write_outputs_into_notebook(executed: nbformat.NotebookNode) -> None:
+    """Put the outputs of one clean run with the default settings into the notebook that is committed."""
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    outputs = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, 1):
+        cell.outputs = outputs[cell.id].outputs
+        cell.execution_count = number
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output["execution_count"] = number
+    notebook.metadata["outputs_made_from"] = code_hash(notebook)
+    with written_beside(NOTEBOOK) as beside:
+        nbformat.write(notebook, beside)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # silences a warning about Python's frozen modules
+    os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
+    sys.exit(main(sys.argv[1:]))
