@@ -21,6 +21,7 @@ from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.cli import papermill as papermill_command
 from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import read_yaml_file
+from PIL import Image
 
 from helpers import MODELS, ROOT
 from helpers.files import read_json, safe_name, written_beside
@@ -28,6 +29,7 @@ from helpers.firmness import in_words
 from helpers.runs import run_name, shorten
 
 NOTEBOOK = ROOT / "notebooks" / "transfer_learning.ipynb"
+PICTURE = ROOT / "docs" / "predictions.jpg"
 KERNEL_START_SECONDS = 180  # a busy machine can need this long
 
 
@@ -56,7 +58,7 @@ def main(options: list[str]) -> int:
         return 1
     executed = keep(partial, folder)
     if commit:
-        write_outputs_into_notebook(executed)
+        commit_outputs(executed, folder)
     print(summary(folder))
     return 0
 
@@ -121,8 +123,8 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
     return seen.hexdigest()
 
 
-def write_outputs_into_notebook(executed: nbformat.NotebookNode) -> None:
-    """Put the outputs of one clean run with the default settings into the notebook that is committed."""
+def commit_outputs(executed: nbformat.NotebookNode, folder: Path) -> None:
+    """Put the outputs of one clean run with the default settings into the notebook and the picture of the README."""
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     outputs = {cell.id: cell for cell in executed.cells if cell.cell_type == "code"}
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
@@ -135,6 +137,8 @@ def write_outputs_into_notebook(executed: nbformat.NotebookNode) -> None:
     notebook.metadata["outputs_made_from"] = code_hash(notebook)
     with written_beside(NOTEBOOK) as beside:
         nbformat.write(notebook, beside)
+    with Image.open(folder / "figures" / "predictions.png") as figure, written_beside(PICTURE) as beside:
+        figure.convert("RGB").save(beside, "JPEG", quality=85)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,17 @@
 """What the notebook calls, one module a question; and the project's own folders, wherever it was cloned."""
 
+import os
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 MODELS = ROOT / "models"
+
+
+def find_path(text: str | Path) -> Path:
+    """A path from the settings: absolute, from the project's root, or else from the working directory.
+
+    The notebook runs in notebooks/ and `make run` in the root, and "photos/cat.jpg" should mean the same in both.
+    """
+    path = Path(text).expanduser()
+    return ROOT / path if os.path.exists(ROOT / path) else path

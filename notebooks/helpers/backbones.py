@@ -12,6 +12,7 @@ from types import ModuleType
 import keras
 import numpy as np
 
+from helpers import find_path
 from helpers.efficientnet_lite import EfficientNetLite0, preprocess_input
 from helpers.photos.download import TIMEOUT, socket_timeout
 
@@ -71,7 +72,9 @@ def load_backbone(name: str, weights: str | None = "imagenet", seed: int = 0) ->
         raise ValueError(f"BACKBONE = {name!r} is not a network known here. Known: {', '.join(names())}.")
     if weights is None:
         keras.utils.set_random_seed(seed)
-    elif weights != "imagenet" and not Path(weights).expanduser().is_file():
+    elif weights != "imagenet":
+        weights = str(find_path(weights))
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
         raise FileNotFoundError(f'WEIGHTS = {weights!r}: no such file. Use "imagenet", a weights file or None.')
     if name == FALLBACK:
         network = EfficientNetLite0(include_top=False, weights=weights)
@@ -145,6 +148,6 @@ def _way_out(error: Exception) -> str:
     # Keras names the address in some of its errors only; the call that raised them always knows it.
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     url = next((frame.f_locals["origin"] for frame in frames if "origin" in frame.f_locals), None)
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
     where = f"Get {url} with a browser and put it into {folder}, unchanged" if url else "Check the network"
     return f"Reason: {error}\n{where}; the next run will find it. Or change BACKBONE or WEIGHTS in the settings."

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 
+from helpers import find_path
 from helpers.features import BATCH, read_square
 from helpers.files import read_json
 from helpers.photos import read_photo
@@ -22,15 +23,16 @@ def classify(model: keras.Model, classes: list[str], where: str | Path) -> pd.Da
     """Classify one photo, or every file of a folder and the folders in it.
 
     Photos go the way the training photos went: upright, RGB, resized, encoded. Returns one row a file in the order
-    of their names: file (path), label, probability, and reason for one that is no photo (label None then). Raises
-    FileNotFoundError if there is nothing at `where`.
+    of their names: file (path below `where`), label, probability, and reason for one that is no photo (label None
+    then). Raises FileNotFoundError if there is nothing at `where`.
     """
-    where = Path(where).expanduser()
+    where = find_path(where)
     if not where.exists():
         raise FileNotFoundError(
             f"PREDICT = {str(where)!r}: there is no such photo or folder (looked from {Path.cwd()})."
         )
     files = [where] if where.is_file() else sorted(f for f in where.rglob("*") if f.is_file() and f.name[0] != ".")
+    root = where.parent if where.is_file() else where
     rows = []
     for start in range(0, len(files), BATCH):
         read = [(file, *_read(file, model.input_shape[1])) for file in files[start : start + BATCH]]
@@ -39,7 +41,7 @@ def classify(model: keras.Model, classes: list[str], where: str | Path) -> pd.Da
         for file, pixels, reason in read:
             answer = next(answers) if pixels is not None else None
             label, probability = (None, None) if answer is None else (classes[answer.argmax()], float(answer.max()))
-            rows.append((str(file), label, probability, reason))
+            rows.append((str(file.relative_to(root)), label, probability, reason))
     return pd.DataFrame(rows, columns=["file", "label", "probability", "reason"])
 
 

@@ -96,7 +96,7 @@ def _load(store: Path) -> dict[str, np.ndarray]:
             return dict(zip(kept["digests"].tolist(), kept["features"], strict=True))
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         print(f"{store} is damaged ({error}): its features are computed again.")
         return {}
 

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,7 +18,9 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set"), "val"),
     **dict.fromkeys(("test", "testing", "test_set"), "test"),
 }
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r"}
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", ".ds_store", ".directory"}
+_SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+_DEEPEST = 100
 
 
 @dataclass(frozen=True)
@@ -47,8 +50,9 @@ def list_photos(folder: Path, ignore: Iterable[str] = ()) -> Listing:
     elif (labels_file := _labels_file(files, top)) is not None:
         rows, unknown = read_labels(folder / labels_file, labels_file, files)
     else:
-        rows = [_by_class_folder(file, top) for file in files]
-    used = [row[:3] for row in rows if row[3] is None]
+        rows = _by_class_folder(files, top)
+    # One class, however its folder's name is stored: a Mac takes é apart into two characters.
+    used = [(row[0], unicodedata.normalize("NFC", row[1]), row[2]) for row in rows if row[3] is None]
     skipped += [(row[0], row[3]) for row in rows if row[3] is not None]
     photos = pd.DataFrame(used, columns=["original", "raw_label", "split"]).astype({"original": str})
     return Listing(photos, pd.DataFrame(skipped, columns=["original", "reason"]), unknown)
@@ -68,6 +72,11 @@ def label_folders(raw_labels: Iterable[str]) -> dict[str, str]:
     return names
 
 
+def made_by_system(name: str) -> bool:
+    """Whether the operating system puts files of this name into folders that somebody looks at."""
+    return name.lower() in _SYSTEM_FILES or name.startswith("._")
+
+
 def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tuple[str, str]]]:
     """Every file below `folder` in a fixed order, and what cannot be read, with the reason."""
     files: list[PurePosixPath] = []
@@ -82,6 +91,9 @@ def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tup
             return
         if (info.st_dev, info.st_ino) in above:
             skipped.append((str(path), "a link to a folder that it lies in"))
+            return
+        if len(path.parts) > _DEEPEST:
+            skipped.append((str(path), f"a folder more than {_DEEPEST} folders deep"))
             return
         for entry in entries:
             below = path / entry.name
@@ -106,21 +118,23 @@ def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tup
 def _not_a_photo(path: PurePosixPath, mode: int) -> str | None:
     if not stat.S_ISREG(mode):
         return "not a regular file"
-    if any(part.startswith(".") or part == "__MACOSX" for part in path.parts):
+    if any(part.startswith(".") or part.lower() in _SYSTEM_FOLDERS for part in path.parts):
         return "hidden file or folder"
-    return "a file of the operating system" if path.name.lower() in _SYSTEM_FILES else None
+    return "a file of the operating system" if made_by_system(path.name) else None
 
 
 def _descend(files: list[PurePosixPath]) -> tuple[str, ...]:
-    """Step into folders that only wrap one other folder, as unpacked archives do (pets/pets/<class>/)."""
+    """Step into folders that only wrap one other folder, as unpacked archives do (pets/pets/<class>/).
+
+    A readme beside that folder does not keep from it, labels.csv does.
+    """
     top: tuple[str, ...] = ()
     while True:
         below = {f.parts[len(top)] for f in files if len(f.parts) > len(top) + 1 and f.parts[: len(top)] == top}
-        loose = any(len(f.parts) == len(top) + 1 and f.parts[: len(top)] == top for f in files)
-        if len(below) != 1 or loose:
+        if len(below) != 1 or _labels_file(files, top) is not None:
             return top
         inner = (*top, next(iter(below)))
-        if not any(len(f.parts) > len(inner) + 1 for f in files):
+        if not any(len(f.parts) > len(inner) + 1 and f.parts[: len(inner)] == inner for f in files):
             return top
         top = inner
 
@@ -139,11 +153,12 @@ def _split_folders(top: tuple[str, ...], files: list[PurePosixPath]) -> dict[str
 
 def _wrapper(name: str, inside: list[PurePosixPath]) -> tuple[str, ...]:
     """("training_set",) for training_set/training_set/<class>/, the way one well-known archive is packed."""
-    doubled = all(path.parts[0] == name and len(path.parts) > 2 for path in inside)
+    doubled = all(path.parts[0] == name for path in inside) and any(len(path.parts) > 2 for path in inside)
     return (name,) if doubled else ()
 
 
 Row = tuple[str, str | None, str | None, str | None]
+_UNCLASSED = "in no class folder"
 
 
 def _by_split_folder(files: list[PurePosixPath], top: tuple[str, ...], starts: dict[str, tuple[str, ...]]) -> list[Row]:
@@ -152,17 +167,23 @@ def _by_split_folder(files: list[PurePosixPath], top: tuple[str, ...], starts: d
         name = file.parts[len(top)] if len(file.parts) > len(top) else ""
         start = starts.get(name)
         if start is None or file.parts[: len(start)] != start or len(file.parts) < len(start) + 2:
-            where = "in no class folder" if start else f"not in a split folder ({', '.join(sorted(starts))})"
+            known = name.lower() in SPLITS
+            where = _UNCLASSED if known else f"not in a split folder ({', '.join(sorted(starts))})"
             rows.append((str(file), None, None, where))
         else:
             rows.append((str(file), file.parts[len(start)], SPLITS[name.lower()], None))
     return rows
 
 
-def _by_class_folder(file: PurePosixPath, top: tuple[str, ...]) -> Row:
-    if file.parts[: len(top)] != top or len(file.parts) < len(top) + 2:
-        return str(file), None, None, "in no class folder"
-    return str(file), file.parts[len(top)], None, None
+def _by_class_folder(files: list[PurePosixPath], top: tuple[str, ...]) -> list[Row]:
+    inside = {f: f.parts[: len(top)] == top and len(f.parts) > len(top) + 1 for f in files}
+    classes = {file.parts[len(top)] for file in files if inside[file]}
+    if len(classes) > 1 and all(name.lower() in SPLITS for name in classes):
+        return [(str(file), None, None, "in a split folder that has no class folders") for file in files]
+    return [
+        (str(file), file.parts[len(top)], None, None) if inside[file] else (str(file), None, None, _UNCLASSED)
+        for file in files
+    ]
 
 
 def _labels_file(files: list[PurePosixPath], top: tuple[str, ...]) -> PurePosixPath | None:

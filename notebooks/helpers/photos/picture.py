@@ -21,8 +21,9 @@ SHORTER_SIDE = 320
 SMALLEST_SIDE = 16
 #: Changes whenever prepared pixels would: part of what tells a prepared photo from an outdated one.
 RECIPE = f"rgb-{SHORTER_SIDE}-lanczos-jpeg95-1"
-#: Formats read. The others that Pillow knows are drawings or programs (EPS runs Ghostscript), not photos.
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "HEIF", "AVIF")
+#: Formats read; JPEG takes in MPO, the phones' several JPEGs in one. The others that Pillow knows are drawings or
+#: programs (EPS runs Ghostscript), not photos.
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "HEIF", "AVIF")
 #: No photo is larger on disk: 250 megapixels of RGB. A video is, and reading it whole would fill the memory.
 LARGEST_FILE = 750 * 10**6
 #: libjpeg writes no longer side, in pixels.

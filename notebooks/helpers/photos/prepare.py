@@ -2,8 +2,8 @@
 
 import hashlib
 import os
-import re
 import shutil
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -14,13 +14,12 @@ import pandas as pd
 from filelock import FileLock
 
 from helpers.files import read_json, safe_name, write_json, written_beside
-from helpers.photos.listing import label_folders, list_photos
-from helpers.photos.picture import RECIPE, NotAPhoto, read_photo
+from helpers.photos.listing import label_folders, list_photos, made_by_system
+from helpers.photos.picture import RECIPE, NotAPhoto, NotReadable, read_photo
 from helpers.photos.sources import DERIVED, Source
 from helpers.photos.splits import SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
 from helpers.progress import progress
 
-_OURS = re.compile(r"-[0-9a-f]{8}\.jpg$")
 _UNPLACED = ".unplaced"
 _SAVE_EVERY = 500
 
@@ -54,7 +53,7 @@ class Prepared:
             lines.append(f"{len(self.left_out)} classes left out: {'; '.join(some)}{more}.")
         if self.unknown_ids:
             lines.append(
-                f"{len(self.unknown_ids)} names in labels.csv have no photo here, {self.unknown_ids[0]} first."
+                f"Names in labels.csv without a photo here: {len(self.unknown_ids)}, {self.unknown_ids[0]} first."
             )
         return "\n".join(lines)
 
@@ -68,7 +67,7 @@ def prepare(source: Source, val_share: float, test_share: float, seed: int) -> P
     folder = source.home / "prepared"
     source.home.mkdir(parents=True, exist_ok=True)
     with FileLock(source.home / ".lock"):
-        listing = list_photos(source.folder, ignore=DERIVED if source.folder == source.home else ())
+        listing = list_photos(source.folder, ignore=_made_here(source))
         index, read_now = _read_new(source.folder, folder, list(listing.photos["original"]))
         rows = pd.DataFrame([index[o] for o in listing.photos["original"]], columns=_INDEX_COLUMNS)
         rows["original"] = listing.photos["original"]
@@ -76,7 +75,9 @@ def prepare(source: Source, val_share: float, test_share: float, seed: int) -> P
         rows["split"] = listing.photos["split"].astype(object).where(listing.photos["split"].notna(), None)
         usable = rows[rows["reason"] == ""].reset_index(drop=True)
         usable["group"] = group_near_duplicates(list(usable["phash"]), list(usable["digest"]))
-        left_out = too_small(usable)
+        unread = set(rows["label"]) - set(usable["label"])
+        left_out = too_small(usable) | dict.fromkeys(unread, "has no photo that can be read")
+        left_out = dict(sorted(left_out.items()))
         skipped = _skipped(listing.skipped, rows, usable, left_out)
         _write_skipped(source.home / "skipped.csv", skipped)
         photos = usable[~usable["label"].isin(list(left_out))].reset_index(drop=True)
@@ -92,11 +93,18 @@ _INDEX_COLUMNS = ["size", "mtime_ns", "stored", "jpeg_bytes", "reason", "digest"
 _INDEX_COLUMNS += ["taken", "camera", "phash"]
 
 
+def _made_here(source: Source) -> set[str]:
+    """What lies in the source folder without being part of it, where its home is the folder itself."""
+    left_by_killed_runs = {path.name for path in source.home.glob(".*.partial")}
+    return {*DERIVED, *left_by_killed_runs} if source.folder == source.home else set()
+
+
 def _read_new(source: Path, folder: Path, originals: list[str]) -> tuple[dict[str, dict[str, Any]], int]:
     """Bring the index of read files up to date: original → what is known of it. Returns it and how many were read."""
-    kept = read_json(folder / "index.json") or {}
-    kept = kept["files"] if kept.get("recipe") == RECIPE else {}
-    index = {original: kept[original] for original in originals if _is_current(source, folder, original, kept)}
+    kept = read_json(folder / "index.json") or {"recipe": RECIPE, "files": {}}
+    known = kept["files"] if kept["recipe"] == RECIPE else {}
+    index = {original: known[original] for original in originals if _is_current(source, folder, original, known)}
+    _remove(folder, {Path(row["stored"]).name for original, row in kept["files"].items() if original not in index})
     new = [original for original in originals if original not in index]
     if not new:
         return index, 0
@@ -104,11 +112,13 @@ def _read_new(source: Path, folder: Path, originals: list[str]) -> tuple[dict[st
     def save() -> None:
         write_json(folder / "index.json", {"recipe": RECIPE, "files": index})
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow works outside the interpreter lock
+    # Pillow works outside the interpreter lock. It warns of odd metadata in files that it reads well; filters belong
+    # to the whole process, so they are set here and not by each thread.
+    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:
         try:
             results = threads.map(_reader(source, folder), new)
             for number, (original, row) in enumerate(
-                progress(zip(new, results, strict=True), "Preparing", len(new)), 1
+                progress("Preparing", len(new), zip(new, results, strict=True)), 1
             ):
                 index[original] = row
                 if number % _SAVE_EVERY == 0:
@@ -125,6 +135,8 @@ def _reader(source: Path, folder: Path) -> Callable[[str], dict[str, Any]]:
         row: dict[str, Any] = dict.fromkeys(_INDEX_COLUMNS, "") | {"size": size, "mtime_ns": mtime}
         try:
             photo = read_photo(source / original)
+        except NotReadable as reason:
+            return row | {"reason": str(reason), "mtime_ns": -2}  # never current: read again next time
         except NotAPhoto as reason:
             return row | {"reason": str(reason)}
         stored = f"{_UNPLACED}/{_prepared_name(original)}"
@@ -168,25 +180,42 @@ def _place(folder: Path, photos: pd.DataFrame, index: dict[str, dict[str, Any]])
             (folder / target).parent.mkdir(parents=True, exist_ok=True)
             os.replace(folder / row["stored"], folder / target)
             row["stored"] = target
-    _tidy(folder, {folder / row["stored"] for row in readable.values()})
     write_json(folder / "index.json", {"recipe": RECIPE, "files": index})
+    _tidy(folder, {folder / row["stored"] for row in readable.values()})
     return photos.assign(path=[str(folder / targets[original]) for original in photos["original"]])
+
+
+def _remove(folder: Path, names: set[str]) -> None:
+    """Take the prepared photos of these names out of the tree, wherever in it they are."""
+    if names - {""}:
+        for path in list(folder.rglob("*.jpg")):
+            if path.name in names:
+                path.unlink()
 
 
 def _tidy(folder: Path, keep: set[Path]) -> None:
     """Leave in the prepared tree just the photos of the table, so that any Keras reader sees the same."""
+    ours = {path.name for path in keep}
     for checkpoints in list(folder.rglob(".ipynb_checkpoints")):
         shutil.rmtree(checkpoints)
     for path in sorted(folder.rglob("*"), reverse=True):
+        hidden = path.name.startswith(".")
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path.name.endswith(".partial") or (path not in keep and _OURS.search(path.name)):
+        elif path in keep or path == folder / "index.json":
+            continue
+        elif (
+            path.name in ours
+            or path.parent.name == _UNPLACED
+            or made_by_system(path.name)
+            or (hidden and path.name.endswith(".partial"))
+        ):
             path.unlink()
-        elif path not in keep and path != folder / "index.json" and not path.name.startswith("."):
+        elif not hidden:
             raise ValueError(
                 f"{path} was not put there by this notebook. {folder} is made anew from the originals: move the file "
-                "out of it, to the folder of your own photos if it is one."
+                f"out of it, to the folder of your own photos if it is one. (Or delete {folder}: it costs only time.)"
             )
 
 
@@ -208,13 +237,16 @@ def _skipped(listed: pd.DataFrame, rows: pd.DataFrame, usable: pd.DataFrame, lef
 
 
 def _write_skipped(path: Path, skipped: pd.DataFrame) -> None:
+    for left in path.parent.glob(f".{path.name}.*.partial"):  # by a run that was killed
+        left.unlink()
     with written_beside(path) as partial:
         skipped.to_csv(partial, index=False, encoding="utf-8", errors="backslashreplace")
 
 
 def _too_few(source: Source, usable: pd.DataFrame, left_out: dict[str, str], skipped: pd.DataFrame) -> str:
     counts = usable["label"].value_counts().sort_index()
-    had = "; ".join(f"{label}: {left_out.get(label, f'{count} photos, enough')}" for label, count in counts.items())
+    enough = {label: f"{count} photos, enough" for label, count in counts.items()}
+    had = "; ".join(f"{label}: {why}" for label, why in sorted((enough | left_out).items()))
     reasons = skipped["reason"].value_counts().head(5)
     why = "; ".join(f"{count} × {reason}" for reason, count in reasons.items())
     return (

@@ -1,6 +1,7 @@
 """Where do the photos come from? A name under data/, a path anywhere, a download, or the drawn sample."""
 
 import hashlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,8 @@ def fetch(dataset: str) -> Source:
     `dataset` is the name of a folder under data/, a path (absolute, from the project's root or from the working
     directory), a download's name, or "sample". Raises FileNotFoundError, saying what there is, for anything else.
     """
-    if not str(dataset).strip():
+    dataset = str(dataset)
+    if not dataset.strip():
         raise FileNotFoundError(_nothing_called(dataset))
     local = DATA / dataset if dataset == safe_name(dataset) else None
     if dataset == "sample" and not _has_originals(local):
@@ -38,42 +40,62 @@ def fetch(dataset: str) -> Source:
     if local is not None and local.is_dir():
         return _claim(dataset, _known_source(local) or local)
     for folder in (ROOT / Path(dataset).expanduser(), Path(dataset).expanduser()):
-        if folder.is_dir():
+        if os.path.isdir(folder):  # Path.is_dir raises on a name that no file system takes
             return _claim(safe_name(folder.resolve().name), folder.resolve())
     raise FileNotFoundError(_nothing_called(dataset))
 
 
 def _has_originals(folder: Path) -> bool:
-    return folder.is_dir() and any(entry.name not in (*DERIVED, "download") for entry in folder.iterdir())
+    return folder.is_dir() and any(
+        entry.name not in (*DERIVED, "download") and not entry.name.startswith(".") for entry in folder.iterdir()
+    )
 
 
 def _known_source(home: Path) -> Path | None:
     """The folder that a home without photos of its own was made from, so that its name alone is enough next time."""
-    made_from = read_json(home / "source.json")
-    folder = Path(made_from["folder"]) if made_from else home
-    return folder if folder.is_dir() and not _has_originals(home) else None
+    made_from = _made_from(home)
+    if made_from is None or made_from == str(home.resolve()) or _has_originals(home):
+        return None
+    if not os.path.isdir(made_from):
+        raise FileNotFoundError(
+            f"DATASET = {home.name!r} was made from the photos in {made_from}, and that folder is not there now. "
+            f"Connect the disk it is on or give the folder's new path; or delete {home}, which costs only time."
+        )
+    return Path(made_from)
+
+
+def _made_from(home: Path) -> str | None:
+    """The folder that source.json says a home was made from; None if it has no such file."""
+    content = read_json(home / "source.json")
+    if content is None:
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("folder"), str):
+        raise ValueError(f"{home / 'source.json'} is not this notebook's file of that name: rename it or delete it.")
+    return content["folder"]
 
 
 def _claim(name: str, folder: Path) -> Source:
     """Give `folder` a home under data/ that no other folder of the same name shares."""
-    folder = folder.resolve()
-    home = folder if folder.parent == DATA else DATA / name
+    folder, data = folder.resolve(), DATA.resolve()
+    if data.is_relative_to(folder):
+        raise ValueError(f"{folder} holds this project's own {data}: give a folder that has only photos in it.")
+    home = folder if folder.parent == data else data / name
     if home != folder and not _is_home_of(home, folder):
-        home = DATA / f"{name}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-    if home.is_dir() and not (home / "source.json").exists() and any((home / d).is_dir() for d in DERIVED[:2]):
+        home = data / f"{name}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    if not (home / "source.json").exists() and any((home / mine).exists() for mine in DERIVED[:3]):
         raise ValueError(
-            f"{home} has a folder called prepared or features that this notebook did not make, and it keeps its own "
-            "under these names there. Rename yours, or give the path of your photos from outside data/."
+            f"{home} has a folder called prepared or features or a skipped.csv that this notebook did not make, and it "
+            "keeps its own under these names there. Rename yours, or give the path of your photos from outside data/."
         )
-    if not _is_home_of(home, folder) or not (home / "source.json").exists():
+    if _made_from(home) != str(folder):
         write_json(home / "source.json", {"folder": str(folder)})
     return Source(home.name, folder, home)
 
 
 def _is_home_of(home: Path, folder: Path) -> bool:
-    made_from = read_json(home / "source.json")
+    made_from = _made_from(home)
     if made_from is not None:
-        return made_from["folder"] == str(folder)
+        return made_from == str(folder)
     return home == folder or folder.is_relative_to(home) or not home.is_dir() or not any(home.iterdir())
 
 

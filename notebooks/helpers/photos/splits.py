@@ -90,15 +90,20 @@ def too_small(photos: pd.DataFrame) -> dict[str, str]:
     needed = 1 + len(missing)
     shared = photos.groupby("group")["label"].transform("nunique") > 1
     reasons = {}
+    places = ["train", *missing]
+    everywhere = f"{', '.join(places[:-1])} and {places[-1]}" if missing else ""
     for label, members in photos.groupby("label"):
-        own = members["group"][~shared[members.index] & (split[members.index] == "train")].nunique()
+        in_train = split[members.index] == "train"
+        own = members["group"][in_train & ~shared[members.index]].nunique()
         absent = [name for name in SPLIT_ORDER if name not in missing and not (split[members.index] == name).any()]
         if absent:
             reasons[label] = f"has no photo in {' or '.join(absent)}; it needs at least one in each"
         elif missing and own < needed:
+            count = int(in_train.sum())
             reasons[label] = (
-                f"has {len(members)} photo{'s' * (len(members) != 1)}"
-                + (f", {own} of them different" if own != len(members) else "")
-                + f"; it needs at least {needed} different ones to stand in train, {' and '.join(missing)}"
+                f"has {count} photo{'s' * (count != 1)}"
+                + (" in train" if len(missing) == 1 else "")
+                + (f", {own} of them different" if own != count else "")
+                + f"; it needs at least {needed} different ones to stand in {everywhere}"
             )
     return reasons

@@ -1,0 +1,129 @@
+"""Is a file only ever there whole, and is every name one that each system takes?"""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from helpers.files import read_json, safe_name, write_json, written_beside
+
+
+def test_a_block_that_ends_well_leaves_the_file_and_nothing_else(tmp_path):
+    target = tmp_path / "new" / "a.txt"
+    with written_beside(target) as partial:
+        partial.write_text("whole")
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert os.listdir(tmp_path / "new") == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), KeyboardInterrupt(), MemoryError()])
+def test_a_block_that_raises_leaves_what_was_there(tmp_path, error):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(type(error)), written_beside(target) as partial:
+        partial.write_text("ha")
+        raise error
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_full_disk_is_told_with_the_file_and_leaves_what_was_there(tmp_path):
+    target = tmp_path / "a.txt"
+    target.write_text("old")
+    with pytest.raises(OSError, match="No space left on device") as caught, written_beside(target) as partial:
+        partial.write_text("ha")
+        raise OSError(28, "No space left on device")
+    assert str(target) in str(caught.value)
+    assert caught.value.errno == 28
+    assert target.read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_a_file_where_the_folder_should_be_is_told_with_its_name(tmp_path):
+    (tmp_path / "data").write_text("not a folder")
+    with pytest.raises(OSError, match="could not be written") as caught, written_beside(tmp_path / "data" / "a.txt"):
+        pass
+    assert str(tmp_path / "data" / "a.txt") in str(caught.value)
+
+
+def test_a_long_name_can_be_written_beside(tmp_path):
+    target = tmp_path / ("x" * 251 + ".csv")
+    with written_beside(target) as partial:
+        partial.write_text("whole")
+    assert target.read_text() == "whole"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=8,
+)
+
+
+@given(json_values)
+def test_json_comes_back_as_it_was_written(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "content.json"
+    write_json(path, content)
+    assert read_json(path) == content
+
+
+def test_json_keeps_names_that_are_not_utf8_and_stays_utf8(tmp_path):
+    name = os.fsdecode(b"\xff\xfe caf\xc3\xa9.jpg")
+    write_json(tmp_path / "a.json", {name: ["é", "\\udcff"]})
+    text = (tmp_path / "a.json").read_bytes().decode("utf-8")
+    assert "café.jpg" in text
+    assert json.loads(text) == read_json(tmp_path / "a.json") == {name: ["é", "\\udcff"]}
+
+
+def test_json_that_no_reader_takes_is_not_written(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", {"score": float("nan")})
+    assert not any(tmp_path.iterdir())
+
+
+def test_no_json_file_is_none_and_a_broken_one_is_named(tmp_path):
+    assert read_json(tmp_path / "a.json") is None
+    for content in (b"", b'{"files": {', b"\xff\xff"):
+        (tmp_path / "a.json").write_bytes(content)
+        with pytest.raises(ValueError, match="Delete it") as caught:
+            read_json(tmp_path / "a.json")
+        assert str(tmp_path / "a.json") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("lucy", "lucy"),
+        ("other frenchie", "other frenchie"),
+        ("cafe\u0301", "café"),
+        ('a/b\\c:d*e?f"g<h>i|j%k', "a_b_c_d_e_f_g_h_i_j_k"),
+        ("line\nbreak\x00\x7f", "line_break__"),
+        (os.fsdecode(b"\xff.jpg"), "_.jpg"),
+        ("CON", "_CON"),
+        ("aux.txt", "_aux.txt"),
+        ("com1", "_com1"),
+        ("console", "console"),
+        ("-rf", "_-rf"),
+        ("  .hidden. ", "hidden"),
+        ("..", "_"),
+        ("", "_"),
+        ("🐶" * 40, "🐶" * 25),
+    ],
+)
+def test_a_name_becomes_one_that_every_system_takes(name, safe):
+    assert safe_name(name) == safe
+
+
+@given(st.text() | st.binary(max_size=300).map(os.fsdecode), st.integers(8, 120))
+def test_every_name_becomes_safe_and_stays_so(name, length):
+    safe = safe_name(name, length)
+    assert safe
+    assert len(safe.encode("utf-8")) <= length + 1  # the underscore in front of a reserved one
+    assert not set(safe) & set('<>:"/\\|?*%\n\0')
+    assert safe[0] not in ".- " and safe[-1] not in ". "
+    assert Path("x", safe).parent == Path("x")
+    assert safe_name(safe, length + 1) == safe

@@ -1,0 +1,46 @@
+"""A setting that will not do is named before anything takes time."""
+
+import pytest
+
+from helpers.settings import check
+
+GOOD = {
+    "HEAD": [512, 64],
+    "DROPOUT": 0.3,
+    "EPOCHS": 15,
+    "BATCH_SIZE": 32,
+    "LEARNING_RATE": 1e-3,
+    "VALIDATION_SPLIT": 0.2,
+    "TEST_SPLIT": 0.2,
+    "SEED": 42,
+}
+
+
+def test_good_settings_pass_unchanged():
+    assert check(GOOD | {"HEAD": [], "DROPOUT": 0}) == GOOD | {"HEAD": [], "DROPOUT": 0}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("HEAD", 256),
+        ("HEAD", [256, 0]),
+        ("HEAD", "[256]"),
+        ("HEAD", [0.5]),
+        ("DROPOUT", 1),
+        ("DROPOUT", -0.1),
+        ("EPOCHS", 0),
+        ("EPOCHS", 2.5),
+        ("EPOCHS", True),
+        ("BATCH_SIZE", "32"),
+        ("LEARNING_RATE", 0),
+        ("LEARNING_RATE", float("nan")),
+        ("VALIDATION_SPLIT", 0),
+        ("TEST_SPLIT", 1.0),
+        ("SEED", -1),
+        ("SEED", 2**32),
+    ],
+)
+def test_what_will_not_do_is_named_with_what_would(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} = .* will not do: it has to be a "):
+        check(GOOD | {name: value})

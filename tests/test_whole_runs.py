@@ -1,0 +1,183 @@
+"""The notebook as its user runs it: one command, from a copy of the project, on photos made here."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def make_photos(folder: Path, classes: dict[str, int], seed: int = 0) -> None:
+    """Photos with one texture a class: something a frozen network can tell apart and a hash can too."""
+    rng = np.random.default_rng(seed)
+    for number, (label, count) in enumerate(classes.items()):
+        (folder / label).mkdir(parents=True)
+        for photo in range(count):
+            coarse = rng.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+            picture = Image.fromarray(coarse).resize((260, 240), Image.Resampling.BICUBIC)
+            stripes = np.asarray(picture).copy()
+            stripes[:: 6 + 8 * number, :, number % 3] = 255
+            Image.fromarray(stripes).save(folder / label / f"{photo}.jpg")
+
+
+class Project:
+    """A copy of the project's own files, so that a test's photos and runs stay out of the checkout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        ignored = shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints")
+        shutil.copytree(ROOT / "notebooks", folder / "notebooks", ignore=ignored)
+        (folder / "data").mkdir()
+        (folder / "models").mkdir()
+        for file in (ROOT / "data").glob("*.py"):
+            shutil.copy(file, folder / "data")
+
+    def run(self, *options: str) -> subprocess.CompletedProcess:
+        command = [sys.executable, str(self.folder / "notebooks" / "run.py"), *options]
+        return subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=self.folder)
+
+    def metrics(self, name: str) -> dict:
+        return json.loads((self.folder / "models" / name / "metrics.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    project = Project(tmp_path_factory.mktemp("pro ject ü"))
+    make_photos(project.folder / "photos" / "pets", {"cat": 14, "dog <b>": 22, "cow": 2})
+    (project.folder / "photos" / "pets" / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
+    (project.folder / "photos" / "pets" / "notes.txt").write_text("not a photo")
+    return project
+
+
+@pytest.fixture(scope="module")
+def first(project):
+    """A first run on class folders with a packaged backbone."""
+    quick = ["-p", "BACKBONE", "EfficientNetLite0", "-p", "EPOCHS", "4"]
+    done = project.run("-p", "DATASET", "photos/pets", "-p", "RUN", "first", *quick)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def test_says_where_the_report_is_and_what_the_score_was(first, project):
+    metrics = project.metrics("first")
+    right, of = metrics["accuracy"]["test_right"], metrics["photos"]["test"]
+    low, high = metrics["accuracy"]["test_ci95"]
+    last = first.stdout.splitlines()[-4:]
+    assert f"{right} of {of} right: {right / of:.2f}, 95 % interval {low:.2f} to {high:.2f}" in "\n".join(last)
+    assert "models/first/report.html" in last[-1]
+    assert first.stderr == ""
+
+
+def test_leaves_what_the_design_says(first, project):
+    folder = project.folder / "models" / "first"
+    left = {path.name for path in folder.iterdir()}
+    expected = {"model.keras", "labels.json", "history.csv", "predictions.csv", "metrics.json", "figures"}
+    assert expected | {"notebook.ipynb", "report.html"} <= left
+    assert not [name for name in left if "partial" in name]
+    assert {path.suffix for path in (folder / "figures").iterdir()} == {".png"}
+    [line] = (project.folder / "models" / "runs.jsonl").read_text().splitlines()
+    assert json.loads(line)["run"] == "first"
+
+
+def test_every_file_is_accounted_for(first, project):
+    metrics = project.metrics("first")
+    assert metrics["photos"] == {"found": 40, "used": 36, "skipped": 4, "train": 22, "val": 7, "test": 7}
+    assert list(metrics["left_out"]) == ["cow"]
+    skipped = pd.read_csv(project.folder / "data" / "pets" / "skipped.csv")
+    assert sorted(skipped["original"]) == ["cat/broken.jpg", "cow/0.jpg", "cow/1.jpg", "notes.txt"]
+    assert "it needs at least 3 different ones" in skipped.set_index("original").loc["cow/0.jpg", "reason"]
+
+
+def test_figures_come_from_the_predictions(first, project):
+    metrics = project.metrics("first")
+    photos = pd.read_csv(project.folder / "models" / "first" / "predictions.csv")
+    assert (photos["correct"] == (photos["label"] == photos["predicted"])).all()
+    for name in ("train", "val", "test"):
+        assert metrics["accuracy"][name] == pytest.approx(photos.loc[photos["split"] == name, "correct"].mean())
+    assert not photos["path"].str.startswith("/").any()
+    assert all((project.folder / path).is_file() for path in photos["path"])
+
+
+def test_names_never_reach_the_report_as_html(first, project):
+    report = (project.folder / "models" / "first" / "report.html").read_text()
+    assert "dog &lt;b&gt;" in report or "dog _b_" in report
+    assert "dog <b>" not in report
+
+
+def test_saved_model_takes_raw_photos_and_gives_the_tables_answers(first, project):
+    from helpers.classify import classify, load
+
+    model, classes = load(project.folder / "models" / "first")
+    photos = pd.read_csv(project.folder / "models" / "first" / "predictions.csv").tail(7)
+    for row in photos.itertuples():
+        [answer] = classify(model, classes, project.folder / "photos" / "pets" / row.original).to_dict("records")
+        assert answer["label"] == row.predicted
+        assert answer["probability"] == pytest.approx(row.probability, abs=1e-4)
+    folder = classify(model, classes, project.folder / "photos" / "pets" / "cat")
+    assert len(folder) == 15
+    assert folder.set_index("file").loc["broken.jpg", "reason"] == "damaged: the file is cut short"
+    with pytest.raises(FileNotFoundError, match="no such photo or folder"):
+        classify(model, classes, project.folder / "nowhere")
+
+
+def test_saved_model_exports_to_onnx(first, project, tmp_path):
+    import onnxruntime
+
+    from helpers.classify import load
+
+    model, _ = load(project.folder / "models" / "first")
+    pixels = np.random.default_rng(0).uniform(0, 255, (3, *model.input_shape[1:])).astype("float32")
+    expected = model.predict(pixels, verbose=0)
+    model.export(str(tmp_path / "model.onnx"), format="onnx", verbose=False)
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    [answers] = session.run(None, {session.get_inputs()[0].name: pixels})
+    assert len(session.get_inputs()) == 1
+    np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+
+def test_another_head_sees_no_photo_again(first, project):
+    store = next((project.folder / "data" / "pets" / "features").glob("*.npz"))
+    written = store.stat().st_mtime_ns
+    quick = ["-p", "BACKBONE", "EfficientNetLite0", "-p", "EPOCHS", "2", "-y", "HEAD: [16]"]
+    done = project.run("-p", "DATASET", "pets", "-p", "RUN", "second", *quick)  # its name alone is enough by now
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Preparing" not in done.stdout and "EfficientNetLite0 features:" not in done.stdout
+    assert store.stat().st_mtime_ns == written
+    assert project.metrics("second")["settings"]["HEAD"] == [16]
+    assert len((project.folder / "models" / "runs.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("backbone, size", [("ResNet50", 224), ("InceptionV3", 299)])
+def test_networks_of_the_published_projects_run_end_to_end(first, project, backbone, size):
+    done = project.run(
+        "-p", "DATASET", "pets", "-p", "BACKBONE", backbone, "-p", "WEIGHTS", "None", "-p", "EPOCHS", "1"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "RANDOM weights" in done.stdout
+    [folder] = [f for f in (project.folder / "models").iterdir() if f.name.startswith(f"pets-{backbone}-")]
+    metrics = project.metrics(folder.name)
+    assert (metrics["backbone"], metrics["weights"], metrics["image_size"]) == (backbone, None, size)
+
+
+def test_a_setting_that_does_not_exist_lists_those_that_do(project):
+    done = project.run("-p", "EPOCH", "3")
+    assert done.returncode == 2
+    assert "No such setting: EPOCH" in done.stderr
+    assert "DATASET, BACKBONE, WEIGHTS, HEAD" in done.stderr
+    assert not [f for f in (project.folder / "models").iterdir() if f.name.startswith("sample")]
+
+
+def test_a_run_that_cannot_go_on_says_why_in_its_last_lines(project):
+    make_photos(project.folder / "photos" / "one", {"cat": 5})
+    done = project.run("-p", "DATASET", "photos/one", "-p", "RUN", "stopped")
+    assert done.returncode == 1
+    assert "At least two classes" in done.stderr and "cat: 5 photos, enough" in done.stderr
+    assert (project.folder / "models" / "stopped" / "report.html").is_file()
+    assert not (project.folder / "models" / "stopped" / "metrics.json").exists()
