@@ -23,10 +23,11 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import read_yaml_file
 from PIL import Image
 
-from helpers import MODELS, ROOT
+from helpers import MODELS, ROOT, shorten
 from helpers.files import read_json, safe_name, written_beside
 from helpers.firmness import in_words
-from helpers.runs import run_name, shorten
+from helpers.runs import run_name
+from helpers.trust.verdict import box
 
 NOTEBOOK = ROOT / "notebooks" / "transfer_learning.ipynb"
 PICTURE = ROOT / "docs" / "predictions.jpg"
@@ -108,6 +109,7 @@ def summary(folder: Path) -> str:
     return (
         f"\n{metrics['run']}: {metrics['backbone']}{instead}\n"
         f"Test photos: {in_words(right, of)}; the largest class alone {metrics['accuracy']['majority']:.2f}\n"
+        f"{box(metrics['verdict'])}\n"
         f"Report: {shorten(folder / 'report.html')}"
     )
 

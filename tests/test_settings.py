@@ -12,6 +12,7 @@ GOOD = {
     "LEARNING_RATE": 1e-3,
     "VALIDATION_SPLIT": 0.2,
     "TEST_SPLIT": 0.2,
+    "LEAKS": "report",
     "SEED": 42,
 }
 
@@ -37,10 +38,11 @@ def test_good_settings_pass_unchanged():
         ("LEARNING_RATE", float("nan")),
         ("VALIDATION_SPLIT", 0),
         ("TEST_SPLIT", 1.0),
+        ("LEAKS", "delete"),
         ("SEED", -1),
         ("SEED", 2**32),
     ],
 )
 def test_what_will_not_do_is_named_with_what_would(name, value):
-    with pytest.raises(ValueError, match=rf"^{name} = .* will not do: it has to be a "):
+    with pytest.raises(ValueError, match=rf"^{name} = .* will not do: it has to be "):
         check(GOOD | {name: value})

@@ -51,6 +51,12 @@ class Project:
 def project(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("pro ject ü"))
     make_photos(project.folder / "photos" / "pets", {"cat": 14, "dog <b>": 22, "cow": 2})
+    make_photos(project.folder / "photos" / "leaky" / "train", {"cat": 16, "dog": 16})
+    make_photos(project.folder / "photos" / "leaky" / "test", {"cat": 12, "dog": 12}, seed=1)
+    for name in ("cat/0.jpg", "dog/3.jpg", "dog/4.jpg"):
+        with Image.open(project.folder / "photos" / "leaky" / "train" / name) as photo:
+            renamed = project.folder / "photos" / "leaky" / "test" / name.replace("/", "/holiday-")
+            photo.resize((220, 203)).save(renamed, quality=60)
     (project.folder / "photos" / "pets" / "cat" / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 cut")
     (project.folder / "photos" / "pets" / "notes.txt").write_text("not a photo")
     return project
@@ -69,8 +75,10 @@ def test_says_where_the_report_is_and_what_the_score_was(first, project):
     metrics = project.metrics("first")
     right, of = metrics["accuracy"]["test_right"], metrics["photos"]["test"]
     low, high = metrics["accuracy"]["test_ci95"]
-    last = first.stdout.splitlines()[-4:]
+    last = first.stdout.splitlines()[-9:]
     assert f"{right} of {of} right: {right / of:.2f}, 95 % interval {low:.2f} to {high:.2f}" in "\n".join(last)
+    assert set(metrics["verdict"]) == {"leaks", "shortcuts", "shift"}
+    assert all(line in "\n".join(last) for line in metrics["verdict"].values())
     assert "models/first/report.html" in last[-1]
     assert first.stderr == ""
 
@@ -140,6 +148,36 @@ def test_saved_model_exports_to_onnx(first, project, tmp_path):
     [answers] = session.run(None, {session.get_inputs()[0].name: pixels})
     assert len(session.get_inputs()) == 1
     np.testing.assert_allclose(answers, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("leaks, leaked", [("report", 3), ("drop", 0)])
+def test_leaks_are_found_and_priced(project, leaks, leaked):
+    quick = [
+        "-p",
+        "BACKBONE",
+        "EfficientNetLite0",
+        "-p",
+        "EPOCHS",
+        "1",
+        "-p",
+        "LEAKS",
+        leaks,
+        "-p",
+        "RUN",
+        f"leaky-{leaks}",
+    ]
+    done = project.run("-p", "DATASET", "photos/leaky", *quick)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = project.metrics(f"leaky-{leaks}")
+    assert metrics["leaks"] == {"pairs": 3, "test_photos": leaked}
+    photos = pd.read_csv(project.folder / "models" / f"leaky-{leaks}" / "predictions.csv", keep_default_na=False)
+    test = photos[photos["split"] == "test"]
+    clean = test[test["leak_of"] == ""]
+    assert len(test) - len(clean) == leaked
+    assert metrics["accuracy"]["test_without_leaks"] == pytest.approx((clean["correct"] == "True").mean())
+    assert "found" in metrics["verdict"]["leaks"]
+    assert ("3 of 27 test photos" in metrics["verdict"]["leaks"]) == (leaks == "report")
+    assert ("left out of training" in metrics["verdict"]["leaks"]) == (leaks == "drop")
 
 
 def test_another_head_sees_no_photo_again(first, project):

@@ -8,6 +8,12 @@ DATA = ROOT / "data"
 MODELS = ROOT / "models"
 
 
+def shorten(path: str | Path) -> str:
+    """A path relative to the project where it lies inside, else as it is."""
+    path = Path(path)
+    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
+
+
 def find_path(text: str | Path) -> Path:
     """A path from the settings: absolute, from the project's root, or else from the working directory.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
-from helpers import MODELS, ROOT
+from helpers import MODELS, shorten
 from helpers.files import safe_name, write_json, written_beside
 from helpers.firmness import accuracies
 from helpers.photos import Prepared, Source
@@ -43,10 +43,10 @@ class Run:
 
     @contextmanager
     def seconds(self, stage: str) -> Iterator[None]:
-        """Count what the block takes as `stage`."""
+        """Count what the block takes as `stage`; several blocks of one stage add up."""
         began = time.perf_counter()
         yield
-        self.stages[stage] = round(time.perf_counter() - began, 2)
+        self.stages[stage] = round(self.stages.get(stage, 0) + time.perf_counter() - began, 2)
 
     def all_seconds(self) -> dict[str, float]:
         """The stages so far and the total since the run began."""
@@ -72,12 +72,6 @@ class Run:
 def run_name(dataset: str, backbone: str) -> str:
     """A name for a run: data set, backbone and local time, as in lucy-ResNet50-20260131-235959."""
     return safe_name(f"{Path(dataset).name}-{backbone}-{datetime.now():%Y%m%d-%H%M%S}")
-
-
-def shorten(path: str | Path) -> str:
-    """A path relative to the project where it lies inside, else as it is."""
-    path = Path(path)
-    return path.relative_to(ROOT).as_posix() if path.is_relative_to(ROOT) else str(path)
 
 
 def versions() -> dict[str, str]:

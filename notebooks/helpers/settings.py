@@ -24,6 +24,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "LEARNING_RATE": (_between(0, 10), "a number above 0, such as 0.001"),
     "VALIDATION_SPLIT": (_between(0, 1), "a number between 0 and 1"),
     "TEST_SPLIT": (_between(0, 1), "a number between 0 and 1"),
+    "LEAKS": (lambda value: value in ("report", "drop"), '"report" or "drop"'),
     "SEED": (lambda value: _whole(0)(value) and value < 2**32, "a whole number from 0 to 4294967295"),
 }
 

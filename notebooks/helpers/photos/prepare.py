@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 
+from helpers import shorten
 from helpers.files import read_json, safe_name, write_json, written_beside
 from helpers.photos.listing import label_folders, list_photos, made_by_system
 from helpers.photos.picture import RECIPE, NotAPhoto, NotReadable, read_photo
@@ -46,7 +47,7 @@ class Prepared:
         lines = [f"{self.found} files found: {len(self.photos)} photos used, {len(self.skipped)} files skipped."]
         lines += [f"  {count} × {reason}" for reason, count in self.skipped["reason"].value_counts().head(8).items()]
         if len(self.skipped):
-            lines.append(f"  Each by name: {self.folder.parent / 'skipped.csv'}")
+            lines.append(f"  Each by name: {shorten(self.folder.parent / 'skipped.csv')}")
         if self.left_out:
             some = [f"{label} ({why})" for label, why in list(self.left_out.items())[:3]]
             more = f" and {len(self.left_out) - 3} more" if len(self.left_out) > 3 else ""
