@@ -176,7 +176,7 @@ def test_leaks_are_found_and_priced(project, leaks, leaked):
     test = photos[photos["split"] == "test"]
     clean = test[test["leak_of"] == ""]
     assert len(test) - len(clean) == leaked
-    assert metrics["accuracy"]["test_without_leaks"] == pytest.approx((clean["correct"] == "True").mean())
+    assert metrics["accuracy"]["test_without_leaks"] == pytest.approx(clean["correct"].mean())
     assert "found" in metrics["verdict"]["leaks"]
     assert ("3 of 27 test photos" in metrics["verdict"]["leaks"]) == (leaks == "report")
     assert ("left out of training" in metrics["verdict"]["leaks"]) == (leaks == "drop")
