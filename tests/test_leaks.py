@@ -16,7 +16,8 @@ from helpers.photos import read_photo
 from helpers.trust.alignment import UNDO, VIEWS, turned
 from helpers.trust.copies import compare
 from helpers.trust.leak_plots import pairs_side_by_side, similarities
-from helpers.trust.leaks import ENOUGH, find_leaks, leak_of, to_drop, without
+from helpers.trust.leaks import ENOUGH, find_leaks, leak_of, not_dropped, scenes_in_words, to_drop, without
+from helpers.trust.verdict import leak_verdict
 
 BUNDLED = Path(skimage.__file__).parent / "data"
 LUCY = ROOT.parent / "shared" / "data" / "lucy"
@@ -223,6 +224,31 @@ class TestOtherPhotos:
         assert list(pairs_of(album.table())["kind"]) == ["burst"]
 
 
+def out_of_focus(number: int) -> Image.Image:
+    """Soft blobs without an edge, each number another picture."""
+    blobs = np.random.default_rng(number).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(blobs).resize((400, 300), Image.Resampling.BICUBIC)
+
+
+class TestBlurredPhotos:
+    @pytest.mark.parametrize("done", sorted(set(DONE) - {"rotated by -3° on a larger page"}))
+    def test_copies_without_edges_are_found(self, album, done):
+        for number in range(8):
+            album.add(jpeg(out_of_focus(number)), str(number))
+        change, how = DONE[done]
+        album.add(change(out_of_focus(3)), "copy", "test")
+        pairs = pairs_of(album.table())
+        assert [(pair.a, pair.b, pair.kind) for pair in pairs.itertuples()] == [(3, 8, "copy")]
+        assert UNDO[VIEWS.index(how)] == VIEWS.index(pairs["how"][0]) or how == pairs["how"][0]
+
+    def test_of_the_sky_are_no_pair(self, album):
+        down = np.linspace(0, 1, 90)[:, None]
+        for number in range(8):
+            sky = (60 + 4 * number + 90 * down ** (1 + number / 8) + np.zeros((90, 120))).astype(np.uint8)
+            album.add(png(Image.fromarray(sky)), str(number))
+        assert pairs_of(album.table()).empty
+
+
 class TestTable:
     @pytest.mark.parametrize("count", [0, 1])
     def test_of_no_pairs_has_its_columns(self, album, count):
@@ -250,7 +276,7 @@ class TestTable:
             return look(pictures)
 
         plain = find_leaks(table, features)["similarity"].item()
-        pair = find_leaks(table, features, embed).iloc[0]
+        pair = find_leaks(table, features, embed=embed).iloc[0]
         assert plain < 0.99 < pair["similarity"] <= 1
         assert pair["bits"] <= 2
         upright = Image.open(table["path"][COPIED.index("chelsea.png")])
@@ -345,9 +371,13 @@ class TestWithout:
         photos = results({"lucy": 10, "other": 10}, {"other": 2})
         found = without(photos, leaked(photos, "lucy", 0))
         assert found["sentence"] == "0.91 on the 22 test photos; none of them was found in training."
-        assert found["verdict"] == "nothing found"
+        assert leak_verdict(found, 0) == "nothing found"
         assert found["accuracy"] == found["clean_accuracy"] == 20 / 22
         assert found["leaked"] == 0 and found["left"] == {} and found["too_few"] == []
+
+    def test_nobody_looked(self):
+        found = without(results({"lucy": 10}, {}), None)
+        assert found["sentence"] == "1.00 on the 10 test photos; nobody looked whether they are in training as well."
 
     def test_one_photo_of_a_class_remains(self):
         photos = results({"lucy": 10, "other": 11}, {"other": 1})
@@ -358,7 +388,7 @@ class TestWithout:
             f"{high:.2f}). One lucy photo remains: this test set says nothing about lucy; see the cross-validation "
             "below."
         )
-        assert "cannot be told" in found["verdict"]
+        assert leak_verdict(found, 0) == "found, 9 of 22 test photos; too few others to tell what that costs"
         assert found["ci95"] == wilson(21, 22)
         assert found["clean_ci95"] == (low, high)
         assert (found["clean_right"], found["clean_of"], found["left"]) == (12, 13, {"lucy": 1})
@@ -378,7 +408,7 @@ class TestWithout:
         photos = results({"lucy": 60, "other": 80}, {"other": 20})
         found = without(photos, leaked(photos, "lucy", 60 - ENOUGH))
         assert found["too_few"] == []
-        assert found["verdict"] == "found in 50 of 160, costs about 0.06"
+        assert leak_verdict(found, 0) == "found, 50 of 160 test photos; costs about 0.06"
         assert found["sentence"].endswith("(90 of 110, 0.74 to 0.88).")
 
     def test_many_classes_lose_photos(self):
@@ -402,7 +432,41 @@ class TestWithout:
         photos = results({}, {})
         found = without(photos, leaked(photos, "lucy", 0))
         assert found["accuracy"] is None
-        assert found["verdict"] == "cannot tell, too few photos"
+        assert leak_verdict(found, 0) == "cannot tell, too few photos"
+
+
+class TestScenes:
+    PAIRS = pd.DataFrame(
+        {"a": [0, 1], "b": [4, 5], "similarity": [0.99, 0.9], "kind": ["copy", "burst"], "splits": "train–test"}
+    )
+
+    def photos(self) -> pd.DataFrame:
+        table = results({"lucy": 20}, {"lucy": 5})
+        assert list(table["split"].iloc[[0, 1, 4, 5]]) == ["train", "val", "test", "test"]
+        return table
+
+    def test_a_scene_that_training_shows_too_is_priced(self):
+        photos = self.photos()
+        copies = leak_of(photos, self.PAIRS)
+        right = photos.loc[photos["split"] == "test", "correct"].iloc[2:].sum()
+        low, high = wilson(right, 23)
+        said = scenes_in_words(photos, self.PAIRS, copies)
+        assert said.startswith(
+            f"Without 1 more, of a scene that training shows as well: {right / 23:.2f} ({right} of 23"
+        )
+        assert f"{low:.2f} to {high:.2f}" in said
+
+    def test_copies_alone_leave_nothing_more_to_say(self):
+        photos, copies = self.photos(), self.PAIRS.iloc[:1]
+        assert scenes_in_words(photos, copies, leak_of(photos, copies)) == ""
+
+    def test_what_left_training_is_priced_no_more(self):
+        photos = self.photos()
+        drop = to_drop(photos, self.PAIRS)
+        assert list(drop[drop].index) == [0]  # the copy's training side; the burst stays
+        left = not_dropped(self.PAIRS, drop)
+        assert list(left["kind"]) == ["burst"]
+        assert (leak_of(photos, left) == "").all()
 
 
 class TestFigures:

@@ -257,39 +257,6 @@ def test_background_noise_of_unequal_classes_gets_half():
     assert Cloud(chance.standard_normal((200, 60)), photos).statistics(orders(200, 30, 0)).shape == (31,)
 
 
-def test_centre_is_blanked_and_the_frame_is_not(tmp_path, make_photo):
-    import keras
-
-    from helpers.features import extract, fingerprint
-
-    def extractor(scale=1 / 255):
-        keras.utils.set_random_seed(0)
-        pixels = keras.Input((32, 32, 3))
-        seen = keras.layers.Conv2D(4, 3, trainable=False)(keras.layers.Rescaling(scale)(pixels[..., ::-1]))
-        return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(seen), name="tiny")
-
-    behind = shortcuts.blank_centre(extractor(), 0.5)
-    photos = np.random.default_rng(0).uniform(0, 255, (2, 32, 32, 3)).astype("float32")
-    other_centre, other_frame = photos.copy(), photos.copy()
-    other_centre[:, 8:24, 8:24] = 0
-    other_frame[:, 7] = 0
-    np.testing.assert_array_equal(behind(other_centre), behind(photos))
-    assert not np.allclose(behind(other_frame), behind(photos))
-    blanked = photos.copy()
-    blanked[:, 8:24, 8:24] = 127.5
-    np.testing.assert_allclose(behind(photos), extractor()(blanked), rtol=1e-4, atol=1e-5)
-
-    assert fingerprint(behind) == fingerprint(shortcuts.blank_centre(extractor(), 0.5))
-    others = [extractor(), shortcuts.blank_centre(extractor(), 0.6), shortcuts.blank_centre(extractor(1 / 127), 0.5)]
-    assert len({fingerprint(model) for model in [behind, *others]}) == 4
-    table = pd.DataFrame({"path": [str(make_photo(tmp_path / "a.jpg", 1))], "digest": ["a"]})
-    kept = extract(table, behind, tmp_path / "kept")
-    assert not np.allclose(kept, extract(table, extractor(), tmp_path / "kept"))
-    np.testing.assert_array_equal(extract(table.assign(path="gone.jpg"), behind, tmp_path / "kept"), kept)
-    with pytest.raises(ValueError, match="share = 1"):
-        shortcuts.blank_centre(extractor(), 1.0)
-
-
 # ---- what it costs
 
 
@@ -351,7 +318,7 @@ def test_background_alone_is_no_verdict_unless_the_network_leans_on_it():
         cost = shortcuts.price(found, table, features, labels, np.arange(160), 0, behind)
         assert row(found, "background")["flagged"]
         assert shortcut_state(found, True, cost) == state
-        assert "centre blanked" in network_in_words(found, cost)
+        assert "centre of the photos blanked" in network_in_words(found, cost)
 
 
 # ---- what is said and shown
@@ -389,8 +356,7 @@ def test_figures_show_what_was_found(tmp_path, make_photo):
     axes = plots.told_apart(found).axes
     assert [axis.get_title(loc="left") for axis in axes] == ["In the files only", "The network could see"]
     assert sum(line.get_marker() == "D" for axis in axes for line in axis.lines) == found.table["flagged"].sum() == 2
-    names = [*plots.worst_two(found), "sharpness"]
-    assert set(names[:2]) == {"width", "camera"}
-    figure = plots.distributions(found, table, photos, names)
-    assert sum(bool(axis.images) for axis in figure.axes) == 5 + 1 + 5
+    assert set(plots.worst_two(found)) == {"width", "camera"}
+    figure = plots.distributions(found, table, photos)
+    assert sum(bool(axis.images) for axis in figure.axes) == 5 + 1
     figure.canvas.draw()

@@ -1,11 +1,17 @@
 """What the notebook calls, one module a question; and the project's own folders, wherever it was cloned."""
 
 import os
+import textwrap
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "data"
 MODELS = ROOT / "models"
+
+
+def say(*sentences: str) -> None:
+    """Print sentences as one paragraph, broken between words: a notebook breaks long lines anywhere."""
+    print(textwrap.fill(" ".join(filter(None, sentences)), 110))
 
 
 def shorten(path: str | Path) -> str:

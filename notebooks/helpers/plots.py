@@ -1,16 +1,21 @@
 """What does it look like? Every figure of the notebook; data in, figure out, nothing trained here."""
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from IPython.display import Image as DisplayedImage
+from IPython.display import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib_inline.backend_inline import set_matplotlib_formats
 from PIL import Image
 from sklearn.metrics import ConfusionMatrixDisplay, RocCurveDisplay, confusion_matrix, top_k_accuracy_score
+
+from helpers.files import written_beside
 
 #: Okabe and Ito's colours, told apart by colour-blind readers: https://jfly.uni-koeln.de/color/
 BLUE, ORANGE, GREEN, VERMILLION, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#777777"
@@ -28,17 +33,36 @@ plt.rcParams.update(
         "axes.prop_cycle": plt.cycler(color=COLOURS),
         "figure.constrained_layout.use": True,
         "figure.dpi": 110,
+        "savefig.dpi": "figure",
     }
 )
-# Photos as PNG would make a notebook of many megabytes; outside Jupyter this has no effect.
-set_matplotlib_formats("jpeg", pil_kwargs={"quality": 88})
 
 
-def save(figure: Figure, run_folder: Path, name: str) -> None:
-    """Keep a figure as <run_folder>/figures/<name>.png."""
-    folder = run_folder / "figures"
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=120)
+class Show:
+    """Shows the figures of a run where the notebook is read, and keeps them as <run folder>/figures/<name>.png.
+
+    `wanted` False: nothing is drawn, which saves seconds where only the score is asked for.
+    """
+
+    def __init__(self, run_folder: Path, wanted: bool = True) -> None:
+        self.folder, self.wanted = run_folder / "figures", wanted
+
+    def __call__(self, name: str, draw: Callable[..., Figure | None], *data: Any) -> None:
+        """Draw `draw(*data)` once. Nothing happens where any of the data is None or there is nothing to draw."""
+        if not self.wanted or any(part is None for part in data):
+            return
+        figure = draw(*data)
+        if figure is None:
+            return
+        pixels, photo = io.BytesIO(), io.BytesIO()
+        figure.savefig(pixels, format="png")
+        plt.close(figure)  # or Jupyter would draw it once more
+        with written_beside(self.folder / f"{name}.png") as partial:
+            partial.write_bytes(pixels.getvalue())
+        # Photos as PNG would make a notebook of many megabytes.
+        Image.open(pixels).convert("RGB").save(photo, "JPEG", quality=88)
+        alt = {"image/jpeg": {"alt": name.replace("_", " ")}}
+        display(DisplayedImage(photo.getvalue(), format="jpeg"), metadata=alt)
 
 
 def photo_grid(

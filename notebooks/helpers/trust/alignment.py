@@ -24,6 +24,7 @@ _CELLS = 16  # a photo is judged in so many by so many cells
 _RIM = 2  # cells at each edge that are not: a rotated photo has black corners, a cropped one lacks its edge
 _FEWEST = 10  # with structure in fewer, nothing is said
 _ONE_WAY = 0.02  # nor where all edges run one way: any can be laid over any. 2,242 photos had 0.1 or more
+_SHADING, _ALIKE = 4.0, 0.98  # blurred photos: how much they must vary, in grey levels, and how alike a copy is
 
 
 def turned(pictures: np.ndarray, view: int) -> np.ndarray:
@@ -120,10 +121,11 @@ def part_by_part(left: np.ndarray, right: np.ndarray, maps: np.ndarray) -> np.nd
     """Where two photos agree, laid over each other: float32 (k, 3) of poorest, around and parts.
 
     left, right: grey squares (k, s, s) whose structure `maps` aligns; they are cut into 16 × 16 cells. poorest: how
-    well the poorest tenth of the cells within the rim agrees (the 10 % quantile of their correlation), NaN if too
-    few of them have structure to tell by. around: the share of the cells near the edge that agree, 0 if none has
-    structure. parts: the cells within the rim that have. A copy agrees everywhere; two exposures of one scene agree
-    around the subject; two photos of one subject may agree in the subject alone.
+    well the poorest tenth of the cells within the rim agrees (the 10 % quantile of their correlation); if too few of
+    them have structure, how well the shading of a copy agrees; NaN if that does not tell either. around: the share
+    of the cells near the edge that agree, 0 if none has structure. parts: the cells within the rim that have. A copy
+    agrees everywhere; two exposures of one scene agree around the subject; two photos of one subject may agree in the
+    subject alone.
     """
     k, side, _ = left.shape
     # Moved first and its structure found after, so that it is found at the same scale in a photo and a crop of it.
@@ -137,10 +139,33 @@ def part_by_part(left: np.ndarray, right: np.ndarray, maps: np.ndarray) -> np.nd
     )
     within, edge = telling & (from_edge >= _RIM), telling & (from_edge <= _RIM)
     parts = within.sum(axis=1)
-    known = (parts >= _FEWEST) & (_evenness(structure(left, side)) >= _ONE_WAY)
-    poorest = [np.quantile(c[w], 0.1) if k else np.nan for c, w, k in zip(correlation, within, known, strict=True)]
+    poorest = np.full(k, np.nan)
+    for pair in np.flatnonzero(_evenness(structure(left, side)) >= _ONE_WAY):
+        if parts[pair] >= _FEWEST:
+            poorest[pair] = np.quantile(correlation[pair, within[pair]], 0.1)
+        else:
+            poorest[pair] = _shading(left[pair], moved[pair].reshape(side, side), inside[pair].reshape(side, side))
     around = (edge & (correlation > 0.8)).sum(axis=1) / np.maximum(edge.sum(axis=1), 1)
     return np.stack([poorest, around, parts], axis=1).astype(np.float32)
+
+
+def _shading(left: np.ndarray, moved: np.ndarray, inside: np.ndarray) -> float:
+    """How alike two grey squares (s, s) are where they overlap, `inside` (s, s); NaN where there is too little to say.
+
+    All there is to compare by where a blurred photo has no edges: its brightness from place to place, less the smooth
+    trend (a quadratic surface, fitted by least squares) that the sky is in any photo. Of 2,602 photos in four sets
+    no two unrelated ones reached 0.75, copies had 0.99 or more.
+    """
+    x, y = (place[inside] for place in _places(len(left)))
+    if len(x) < left.size / 3:
+        return np.nan
+    trend, _ = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))
+    shades = np.stack([left[inside], moved[inside]]).astype(np.float32)
+    shades -= shades @ trend @ trend.T
+    if shades.std(axis=1).min() < _SHADING:
+        return np.nan
+    likeness = np.corrcoef(shades)[0, 1]
+    return likeness if likeness >= _ALIKE else np.nan
 
 
 def _evenness(pictures: np.ndarray) -> np.ndarray:

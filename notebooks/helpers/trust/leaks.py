@@ -25,17 +25,18 @@ ENOUGH = 10
 _BATCH = 32  # pictures handed to the network together
 _COLUMNS = ["a", "b", "similarity", "bits", "how", "kind", "splits", "same_label", "agreement", "poorest"]
 
+NO_PAIRS = pd.DataFrame(columns=_COLUMNS)
 Embed = Callable[[list[np.ndarray]], np.ndarray]
 
 
 def find_leaks(
-    photos: pd.DataFrame, features: np.ndarray, embed: Embed | None = None, compared: pd.DataFrame | None = None
+    photos: pd.DataFrame, features: np.ndarray, compared: pd.DataFrame | None = None, embed: Embed | None = None
 ) -> pd.DataFrame:
     """The pairs of photos that show the same picture or the same scene, whichever splits and classes they are in.
 
-    photos: the table, columns path, split, label, phash, digest. features: float32 (n, d), row for row. embed: turns
-    pictures, a list of k uint8 (height, width, 3), into features (k, d); with it the similarity of a turned copy is
-    that of the picture turned back. compared: what `copies.compare` returned for them, if it is there already.
+    photos: the table, columns path, split, label, phash, digest. features: float32 (n, d), row for row. compared:
+    what `copies.compare` returned for them, if it is there already. embed: turns pictures, a list of k uint8 (height,
+    width, 3), into features (k, d); with it the similarity of a turned copy is that of the picture turned back.
 
     Returns one row a pair: a < b (row numbers in the table), similarity (cosine of the features), bits (of the 64 of
     the perceptual hashes, how many differ; missing for plain surfaces), how (what turns b into a, one of VIEWS), kind
@@ -128,15 +129,23 @@ def to_drop(photos: pd.DataFrame, pairs: pd.DataFrame, kinds: Collection[str] = 
     return drop
 
 
-def without(photos: pd.DataFrame, leak: pd.Series) -> dict[str, Any]:
+def not_dropped(pairs: pd.DataFrame, dropped: pd.Series) -> pd.DataFrame:
+    """The pairs of which neither photo left training; dropped: bool, as long as the table, see `to_drop`."""
+    gone = dropped.to_numpy()
+    a, b = (pairs[side].to_numpy(dtype=np.int64) for side in ("a", "b"))
+    return pairs[~(gone[a] | gone[b])]
+
+
+def without(photos: pd.DataFrame, leak: pd.Series | None) -> dict[str, Any]:
     """What the test score is worth without the photos that were there in training.
 
-    photos: columns original, split, label, correct. leak: from `leak_of`. Returns accuracy, right, of and ci95
-    (Wilson) of all test photos, the same four with the prefix `clean_` of those left (None where none is), leaked (how
-    many are not), left (class → test photos left, for the classes that lost any), too_few (the classes among them with
-    fewer than ENOUGH left), verdict (a few words) and sentence.
+    photos: columns original, split, label, correct. leak: from `leak_of`; None if nobody looked. Returns accuracy,
+    right, of and ci95 (Wilson) of all test photos, the same four with the prefix `clean_` of those left (None where
+    none is), leaked (how many are not), left (class → test photos left, for the classes that lost any), too_few (the
+    classes among them with fewer than ENOUGH left) and sentence.
     """
     test = photos[photos["split"] == "test"]
+    asked, leak = leak is not None, pd.Series("", photos.index) if leak is None else leak
     lost = leak[test.index] != ""
     clean = test[~lost]
     counts = clean["label"].value_counts()
@@ -149,7 +158,24 @@ def without(photos: pd.DataFrame, leak: pd.Series) -> dict[str, Any]:
         "too_few": [label for label, count in left.items() if count < ENOUGH],
     }
     seen_in = set(photos.loc[photos["original"].isin(set(leak[test.index])), "split"]) - {"test"}
-    return found | {"verdict": _verdict(found), "sentence": _sentence(found, seen_in)}
+    return found | {"sentence": _sentence(found, seen_in, asked)}
+
+
+def scenes_in_words(photos: pd.DataFrame, pairs: pd.DataFrame, leak: pd.Series) -> str:
+    """What is left of the test score without other exposures of scenes in training, too; "" if there are none.
+
+    photos, pairs and leak as for `without` and `leak_of`.
+    """
+    known = leak_of(photos, pairs, ("copy", "burst"))
+    more = int(((known != "") & (leak == "") & (photos["split"] == "test")).sum())
+    if not more:
+        return ""
+    found = without(photos, known.where(known != "", leak))
+    if not found["clean_of"]:
+        return "The others show scenes that training shows as well: this test set says nothing."
+    low, high = found["clean_ci95"]
+    left = f"{found['clean_right']} of {found['clean_of']}, {low:.2f} to {high:.2f}"
+    return f"Without {more} more, of a scene that training shows as well: {found['clean_accuracy']:.2f} ({left})."
 
 
 def _score(photos: pd.DataFrame, prefix: str) -> dict[str, Any]:
@@ -158,20 +184,12 @@ def _score(photos: pd.DataFrame, prefix: str) -> dict[str, Any]:
     return {prefix + name: value for name, value in score.items()}
 
 
-def _verdict(found: dict[str, Any]) -> str:
-    if not found["of"]:
-        return "cannot tell, too few photos"
-    if not found["leaked"]:
-        return "nothing found"
-    if found["too_few"] or not found["clean_of"]:
-        return f"found in {found['leaked']} of {found['of']}, what it costs cannot be told: too few others are left"
-    return f"found in {found['leaked']} of {found['of']}, costs about {found['accuracy'] - found['clean_accuracy']:.2f}"
-
-
-def _sentence(found: dict[str, Any], seen_in: set[str]) -> str:
+def _sentence(found: dict[str, Any], seen_in: set[str], asked: bool) -> str:
     if not found["of"]:
         return "There are no test photos: nothing can be said."
     told = f"{found['accuracy']:.2f} on the {found['of']} test photo{'s' * (found['of'] > 1)}"
+    if not asked:
+        return f"{told}; nobody looked whether they are in training as well."
     if not found["leaked"]:
         return f"{told}; none of them was found in training."
     where = " and ".join(name for split, name in (("train", "training"), ("val", "validation")) if split in seen_in)

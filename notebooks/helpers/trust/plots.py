@@ -1,7 +1,5 @@
 """What do shortcuts and shift look like? Data in, figure out."""
 
-from collections.abc import Sequence
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -82,8 +80,9 @@ def worst_two(found: Shortcuts) -> list[str]:
     return list(pd.concat([first, some]).drop_duplicates("property")["property"].head(2))
 
 
-def distributions(found: Shortcuts, properties: pd.DataFrame, photos: pd.DataFrame, names: Sequence[str]) -> Figure:
-    """Each property of `names` by class, beside the five photos on which it is most extreme."""
+def distributions(found: Shortcuts, properties: pd.DataFrame, photos: pd.DataFrame) -> Figure:
+    """The `worst_two` properties by class, each beside the five photos on which it is most extreme."""
+    names = worst_two(found)
     labels = photos["label"].to_numpy()
     figure = plt.figure(figsize=(11, 2.9 * len(names)))
     for part, name in zip(np.atleast_1d(figure.subfigures(len(names), 1)), names, strict=True):

@@ -42,6 +42,11 @@ BACKGROUND = "background"
 NAMES = FILE_PROPERTIES | PICTURE_PROPERTIES | {BACKGROUND: "background (centre blanked)"}
 
 
+def measure_all(photos: pd.DataFrame) -> pd.DataFrame:
+    """Both tables beside each other: `file_properties` and `picture_properties`."""
+    return pd.concat([file_properties(photos), picture_properties(photos)], axis=1)
+
+
 def file_properties(photos: pd.DataFrame) -> pd.DataFrame:
     """What the files say before anybody looks at them, row for row with the table of photos.
 

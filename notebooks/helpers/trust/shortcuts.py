@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,15 +10,12 @@ from scipy.stats import binomtest
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import PredefinedSplit, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from helpers.firmness import wilson
 from helpers.trust.alone import ONE_THREAD, Cloud, Ranked, Units, orders, standardised, units, westfall_young
 from helpers.trust.properties import BACKGROUND, FILE_PROPERTIES
-
-if TYPE_CHECKING:  # importing it would import TensorFlow, which nothing else here needs
-    import keras
 
 ALPHA = 0.05
 #: With thousands of photos differences are significant that carry no score. Flagged is only what tells at least a fifth
@@ -29,8 +26,6 @@ TIMES, MORE = 1.2, 0.03
 COST = 0.05
 PERMUTATIONS = 999
 PLANTED = 100  # shifts of one standard deviation, to see how many would be found
-#: The middle square that is blanked, as a share of the side: half of the area, where most photos have their subject.
-BLANK = 0.7
 TOGETHER = "all simple properties together"
 
 
@@ -151,8 +146,7 @@ def price(
     photos = units(labels, groups, seed)
 
     def out_of_fold(values: np.ndarray, *first: Any) -> np.ndarray:
-        alpha = 10.0 if first else 2.0 * len(values)  # many features need more
-        model = make_pipeline(*first, StandardScaler(), RidgeClassifier(alpha, class_weight="balanced"))
+        model = ridge(10.0 if first else 2.0 * len(values), *first)  # many features need more
         return cross_val_predict(model, values[photos.rows], photos.labels, cv=PredefinedSplit(photos.folds))
 
     simple = [name for name in properties if name not in FILE_PROPERTIES]
@@ -174,6 +168,11 @@ def price(
     return Price(*balanced, float(right.mean()), photos.chance, _misled(misleads, right))
 
 
+def ridge(alpha: float, *first: Any) -> Pipeline:
+    """Ridge regression of the classes on standardised values, a photo of a small class counting for more."""
+    return make_pipeline(*first, StandardScaler(), RidgeClassifier(alpha, class_weight="balanced"))
+
+
 def _misled(misleads: dict[str, np.ndarray], right: np.ndarray) -> pd.DataFrame:
     rows = []
     for name, where in misleads.items():
@@ -190,32 +189,3 @@ def _misled(misleads: dict[str, np.ndarray], right: np.ndarray) -> pd.DataFrame:
 def metrics(found: Shortcuts) -> list[dict[str, Any]]:
     """The tested properties for metrics.json, the strongest first."""
     return found.table.dropna(subset="p_value").to_dict("records")
-
-
-def blank_centre(extractor: "keras.Model", share: float = BLANK) -> "keras.Model":
-    """The same network with the middle of each photo painted grey: what it says is of the background alone.
-
-    share: side of the blanked square as a share of the photo's. Goes into `helpers.features.extract` like any other
-    extractor and is kept beside it under its own name: the mask is one of its weights, so another share is another
-    fingerprint. Raises ValueError for a share that leaves nothing, or blanks nothing.
-    """
-    import keras  # here, so that everything else in this module works without TensorFlow
-
-    size = extractor.input_shape[1]
-    edge = round(size * (1 - share) / 2)
-    if not 0 < edge < size / 2:
-        raise ValueError(f"share = {share} of {size} pixels: the blanked square must lie inside the photo.")
-
-    class BlankCentre(keras.layers.Layer):
-        def build(self, shape: tuple) -> None:
-            frame = np.pad(np.zeros((size - 2 * edge,) * 2, np.float32), edge, constant_values=1)[..., None]
-            self.frame = self.add_weight(name="frame", shape=frame.shape, initializer="zeros", trainable=False)
-            self.frame.assign(frame)
-
-        def call(self, pixels):
-            return pixels * self.frame + 127.5 * (1 - self.frame)
-
-    pixels = keras.Input(extractor.input_shape[1:], name="photo")
-    return keras.Model(
-        pixels, extractor.call(BlankCentre(name="blank_centre")(pixels)), name=f"{extractor.name}-background"
-    )

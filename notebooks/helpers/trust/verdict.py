@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import RidgeClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from helpers.trust.shift import Shift
-from helpers.trust.shortcuts import Price, Shortcuts
+from helpers.trust.shift import metrics as shift_metrics
+from helpers.trust.shortcuts import Price, Shortcuts, ridge
 from helpers.trust.shortcuts import metrics as shortcut_metrics
 from helpers.trust.words import shift_verdict, shortcut_verdict
+
+NOT_ASKED = "not looked for (AUDIT = False)"
 
 
 def quick_right(features: np.ndarray, photos: pd.DataFrame, learnt_from: pd.Series) -> np.ndarray:
@@ -20,8 +20,7 @@ def quick_right(features: np.ndarray, photos: pd.DataFrame, learnt_from: pd.Seri
     features: float32 (n, d), row for row with photos (column label); learnt_from: bool (n,), what it is fitted on.
     """
     rows = learnt_from.to_numpy()
-    model = make_pipeline(StandardScaler(), RidgeClassifier(2.0 * rows.sum(), class_weight="balanced"))
-    model.fit(features[rows], photos.loc[learnt_from, "label"])
+    model = ridge(2.0 * rows.sum()).fit(features[rows], photos.loc[learnt_from, "label"])
     return model.predict(features) == photos["label"].to_numpy()
 
 
@@ -30,9 +29,10 @@ def pairs_in_words(photos: pd.DataFrame, pairs: pd.DataFrame, dropped: pd.Series
     across, copy = _across(pairs), pairs["kind"] == "copy"
     said = [
         f"{_count((across & copy).sum(), 'pair')} of copies across splits, {(~across & copy).sum()} within a split.",
-        f"{_count((across & ~copy).sum(), 'pair')} of one scene taken twice across splits: no copies, but easier than "
-        "a new scene.",
     ]
+    if (across & ~copy).any():
+        pairs_of = _count((across & ~copy).sum(), "pair")
+        said.append(f"{pairs_of} of one scene taken twice across splits: no copies, but easier than a new scene.")
     if (copy & ~pairs["same_label"]).any():
         wrong = pairs[copy & ~pairs["same_label"]].head(3)
         original = photos["original"].to_numpy()
@@ -51,11 +51,16 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def verdicts(leak: dict[str, Any], dropped: int, shortcuts: Shortcuts, price: Price, shift: Shift) -> dict[str, str]:
+def verdicts(
+    leak: dict[str, Any], dropped: int, shortcuts: Shortcuts | None, price: Price | None, shift: Shift | None
+) -> dict[str, str]:
     """One line a question: "nothing found", "found, costs about …" or "cannot tell, too few photos".
 
-    leak: from `leaks.without`; dropped: how many photos left the training side because of leaks.
+    leak: from `leaks.without`; dropped: how many photos left the training side because of leaks. Without `shortcuts`
+    nothing was looked for, and that is what all three lines say.
     """
+    if shortcuts is None:
+        return dict.fromkeys(("leaks", "shortcuts", "shift"), NOT_ASKED)
     lines = {"shortcuts": shortcut_verdict(shortcuts, price), "shift": shift_verdict(shift)}
     return {"leaks": leak_verdict(leak, dropped)} | lines
 
@@ -64,42 +69,34 @@ def leak_verdict(leak: dict[str, Any], dropped: int) -> str:
     """Whether test photos were in training and what that adds to the score, as short as it goes."""
     if dropped:
         return f"found; {_count(dropped, 'photo')} left out of training for it"
+    if not leak["of"]:
+        return "cannot tell, too few photos"
     if not leak["leaked"]:
         return "nothing found"
     found = f"found, {leak['leaked']} of {leak['of']} test photos"
     if leak["too_few"] or not leak["clean_of"]:
-        return f"{found}; what they cost cannot be told, too few photos are left"
-    return f"{found}; costs about {max(0.0, leak['accuracy'] - leak['clean_accuracy']):.2f}"
+        return f"{found}; too few others to tell what that costs"
+    cost = leak["accuracy"] - leak["clean_accuracy"]
+    return f"{found}; costs about {cost:.2f}" if cost >= 0.005 else f"{found}; without them the score is no lower"
 
 
 def trust_metrics(
     metrics: dict[str, Any],
     pairs: pd.DataFrame,
     leak: dict[str, Any],
-    shortcuts: Shortcuts,
-    shift: Shift,
+    shortcuts: Shortcuts | None,
+    shift: Shift | None,
     verdict: dict[str, str],
 ) -> dict[str, Any]:
-    """`metrics` with what this section found, under the names of metrics.json; NaN becomes None."""
+    """`metrics` with what this section found, under the names of metrics.json; None for what was not looked for."""
+    if shortcuts is None:
+        return metrics | {"verdict": verdict}
     across = _across(pairs) & (pairs["kind"] == "copy")
-    auc = shift.table.set_index("split")["auc"]
     clean = {"test_without_leaks": leak["clean_accuracy"], "test_without_leaks_ci95": leak["clean_ci95"]}
     return metrics | {
         "leaks": {"pairs": int(across.sum()), "test_photos": leak["leaked"]},
         "shortcuts": shortcut_metrics(shortcuts),
-        "shift": {f"{name}_auc": None if np.isnan(value) else float(value) for name, value in auc.items()},
+        "shift": shift_metrics(shift),
         "accuracy": metrics["accuracy"] | clean,
         "verdict": verdict,
     }
-
-
-def box(lines: dict[str, str]) -> str:
-    """The three verdicts as text to print."""
-    questions = {
-        "leaks": "Test photos also in training?",
-        "shortcuts": "Class given away by something else?",
-        "shift": "Splits from different worlds?",
-    }
-    rows = [f" {questions[name]:<36} {line}" for name, line in lines.items()]
-    rule = "─" * (2 + max(map(len, rows)))
-    return "\n".join(["Can the score be trusted?", rule, *rows, rule])

@@ -37,9 +37,9 @@ def shortcut_verdict(found: Shortcuts, priced: Price) -> str:
     if seen["leans"].any():
         return f"found, costs about {seen.loc[seen['leans'], 'cost'].max():.2f}"
     if (seen["photos"] < ENOUGH_MISLED).any():
-        return "found, what it costs cannot be told: it is hardly ever wrong"
+        return "found; it is hardly ever wrong, so its cost cannot be told"
     if (seen["cost"] >= COST).any():
-        return "found, what it costs cannot be told: too few photos on which it is wrong"
+        return "found; too few photos on which it is wrong to tell its cost"
     return "found, but no sign that the score rests on it"
 
 
@@ -71,16 +71,18 @@ def network_in_words(found: Shortcuts, priced: Price) -> str:
     if len(simple):
         said.append(
             f"Found: classes can be told by {_named(simple)}; guessing gets {found.chance:.2f} right. All such simple "
-            f"properties together get {priced.properties:.2f} right, the network {priced.network:.2f}."
+            f"properties together get {priced.properties:.2f} right, the network's features {priced.network:.2f}."
         )
     elif shortcut_state(found, True, priced) == FOUND:
         said.append("Found: the surroundings give the class away.")
+    elif len(seen):
+        said.append("No simple property such as light, colour or sharpness gives the class away.")
     else:
         said.append(_not_found(found, shortcut_state(found, True, priced), "by which the network could tell the class"))
     if len(seen) > len(simple):
         said.append(
-            f"With its centre blanked, a photo's class is still told with {priced.background:.2f} (whole photos: "
-            f"{priced.network:.2f}): by its surroundings, or by what of the subject reaches into them."
+            f"With the centre of the photos blanked, features and ridge regression still tell {priced.background:.2f} "
+            f"(whole photos: {priced.network:.2f}): by the surroundings, or by what of the subject reaches into them."
         )
     return " ".join([*said, *_cost(priced)])
 
@@ -101,7 +103,10 @@ def shift_in_words(found: Shift) -> str:
     said = [_shift(state, found.table[found.table["state"] == state]) for state in (FOUND, CANNOT_TELL, NOTHING)]
     for row in found.table[found.table["p_value"] > 1 - UNLIKELY].itertuples():
         name = _SPLITS[row.split].capitalize()
-        said.append(f"{name} photos are more like training than chance allows: are there copies among them?")
+        said.append(
+            f"{name} photos are more like training photos than a random split would make them: fine if the splits were "
+            "balanced on purpose, else look for copies."
+        )
     return " ".join(filter(None, said)) or "Cannot tell: there are only training photos."
 
 
@@ -127,7 +132,7 @@ def _flagged(found: Shortcuts, seen_by_network: bool) -> pd.DataFrame:
 
 
 def _not_found(found: Shortcuts, state: str, what: str) -> str:
-    power = f"a difference of one standard deviation between classes would be found {found.power:.0%} of the time"
+    power = f"of 100 planted differences of one standard deviation between classes, {found.power * 100:.0f} were found"
     if state == CANNOT_TELL:
         return f"Cannot tell, too few photos: with {found.photos} of them, {power}."
     return f"Nothing found: no property {what} enough to matter; {power}."
@@ -156,9 +161,9 @@ def _cost(priced: Price) -> list[str]:
         if worst["leans"]:
             verdict = f"So it costs about {worst['cost']:.2f}."
         elif worst["cost"] >= COST:
-            verdict = "These are too few to tell whether the score rests on it."
+            verdict = f"{worst['photos']} photos are too few to tell whether the score rests on it."
         said.append(
-            f"Where {name} points to a wrong class, the network is right for {worst['right']} of {worst['photos']} "
+            f"Where {name} points to a wrong class, the features are right for {worst['right']} of {worst['photos']} "
             f"photos ({worst['accuracy']:.2f}, 95 % interval {worst['low']:.2f} to {worst['high']:.2f}); for all of "
             f"them it is {priced.accuracy:.2f}. {verdict}"
         )
