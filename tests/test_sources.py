@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import helpers
 from helpers.photos import sources
 from helpers.photos.prepare import prepare
 from helpers.photos.sources import DERIVED, Source, fetch
@@ -17,6 +18,7 @@ def project(tmp_path, monkeypatch) -> Path:
     root = tmp_path / "project"
     (root / "data").mkdir(parents=True)
     (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(helpers, "ROOT", root)
     monkeypatch.setattr(sources, "ROOT", root)
     monkeypatch.setattr(sources, "DATA", root / "data")
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -54,7 +56,7 @@ def test_only_its_home_is_written_to(project, tmp_path, fingerprint):
     before = fingerprint(tmp_path / "pets")
     fetch(str(outside))
     assert fingerprint(tmp_path / "pets") == before
-    assert os.listdir(project / "data") == ["pets"]
+    assert sorted(os.listdir(project / "data")) == [".lock", "pets"]
 
 
 def test_data_comes_before_the_root_and_the_root_before_the_working_directory(project, tmp_path):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from helpers.photos.splits import NEAR_BITS, SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
@@ -11,7 +11,8 @@ from helpers.photos.splits import NEAR_BITS, SPLIT_ORDER, assign_splits, group_n
 
 def table(labels: list[str], groups: list[int] | None = None, splits: list[str | None] | None = None) -> pd.DataFrame:
     groups = list(range(len(labels))) if groups is None else groups
-    return pd.DataFrame({"label": labels, "group": groups, "split": splits or [None] * len(labels)})
+    digests = [f"digest {number}" for number in range(len(labels))]
+    return pd.DataFrame({"label": labels, "group": groups, "split": splits or [None] * len(labels), "digest": digests})
 
 
 def usable(photos: pd.DataFrame) -> pd.DataFrame:
@@ -103,6 +104,17 @@ def test_the_seed_decides_and_nothing_else():
     photos = table(list("ab") * 50)
     splits = [list(assign_splits(photos, 0.2, 0.2, seed)) for seed in (1, 1, 2)]
     assert splits[0] == splits[1] != splits[2]
+
+
+@settings(max_examples=150)
+@given(labels, shares, seeds, st.sampled_from("abc"))
+def test_a_photo_more_or_less_moves_two_others_of_its_class_at_most(names, share, seed, label):
+    photos = table(names)
+    more = pd.concat([photos, table([label]).assign(group=len(photos), digest="new")], ignore_index=True)
+    assume(not too_small(photos) and not too_small(more))
+    before, after = assign_splits(photos, *share, seed), assign_splits(more, *share, seed)
+    moved = photos["label"][before != after[:-1]]
+    assert (moved == label).all() and len(moved) <= 2
 
 
 def test_near_copies_stay_together_and_those_across_classes_in_train():

@@ -15,8 +15,20 @@ from helpers.photos.picture import NotAPhoto
 
 
 def load(run_folder: Path) -> tuple[keras.Model, list[str]]:
-    """The saved model of a run and the names of its classes, in the order of its outputs."""
-    return keras.models.load_model(run_folder / "model.keras"), read_json(run_folder / "labels.json")
+    """The saved model of a run and the names of its classes, in the order of its outputs.
+
+    A model file can hold no code that is run (Keras' safe mode). Raises FileNotFoundError for a run that did not come
+    to saving, ValueError naming a file that is damaged or holds code.
+    """
+    file, classes = run_folder / "model.keras", read_json(run_folder / "labels.json")
+    if classes is None or not file.is_file():
+        raise FileNotFoundError(
+            f"{run_folder} has no model.keras with its labels.json: that run did not come to saving. Run it again."
+        )
+    try:
+        return keras.models.load_model(file, safe_mode=True), classes
+    except Exception as error:  # Keras raises many kinds for a damaged file
+        raise ValueError(f"{file} cannot be used: {str(error).partition(chr(10))[0]} Run it again.") from error
 
 
 def classify(model: keras.Model, classes: list[str], where: str | Path) -> pd.DataFrame:
@@ -33,11 +45,13 @@ def classify(model: keras.Model, classes: list[str], where: str | Path) -> pd.Da
         )
     files = [where] if where.is_file() else sorted(f for f in where.rglob("*") if f.is_file() and f.name[0] != ".")
     root = where.parent if where.is_file() else where
+    # Compiling takes longer than answering for a few photos.
+    answer_all = model.predict_on_batch if len(files) > BATCH else lambda pixels: model(pixels, training=False).numpy()
     rows = []
     for start in range(0, len(files), BATCH):
         read = [(file, *_read(file, model.input_shape[1])) for file in files[start : start + BATCH]]
         photos = [pixels for _, pixels, _ in read if pixels is not None]
-        answers = iter(model.predict_on_batch(np.stack(photos).astype(np.float32)) if photos else [])
+        answers = iter(answer_all(np.stack(photos).astype(np.float32)) if photos else [])
         for file, pixels, reason in read:
             answer = next(answers) if pixels is not None else None
             label, probability = (None, None) if answer is None else (classes[answer.argmax()], float(answer.max()))

@@ -1,5 +1,6 @@
 """How is a file written so that nobody ever reads half of it?"""
 
+import errno
 import json
 import os
 import re
@@ -9,7 +10,9 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from filelock import FileLock, Timeout
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f\ud800-\udfff]')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
@@ -28,19 +31,80 @@ def written_beside(path: Path) -> Iterator[Path]:
         yield partial
         os.replace(partial, path)
     except OSError as error:
-        message = f"{path} could not be written: {error.strerror or error}. Is there space and may you write there?"
-        raise OSError(error.errno, message) from error
+        raise not_written(path, partial, error) from error
     finally:
         with suppress(OSError):  # what the block raised says more; and nobody reads the partial file
             partial.unlink(missing_ok=True)
 
 
+def not_written(path: Path, partial: Path, error: OSError) -> OSError:
+    """`error` in words: which file could not be written, and what is in the way (space, rights)."""
+    way_out = "Is there space and may you write there?"
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        written = stamp(partial).size
+        needed = f"it needs more than {in_megabytes(written)}, and " if written > 0 else ""
+        way_out = f"{needed}{in_megabytes(free_space(path))} are free on the disk of {path.parent}."
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        way_out = f"You may not write to {path.parent}."
+    return OSError(error.errno, f"{path} could not be written: {error.strerror or error}. {way_out}")
+
+
+class Stamp(NamedTuple):
+    """What tells a changed file from an unchanged one: bytes, and time of change in nanoseconds."""
+
+    size: int
+    mtime_ns: int
+
+
+def stamp(path: Path) -> Stamp:
+    """The stamp of a file, (-1, -1) if it cannot be had."""
+    try:
+        info = path.stat()
+        return Stamp(info.st_size, info.st_mtime_ns)
+    except OSError:
+        return Stamp(-1, -1)
+
+
+def free_space(path: Path) -> int:
+    """Bytes free on the disk that `path` is on, or will be on."""
+    return next(shutil.disk_usage(place).free for place in (path, *path.absolute().parents) if os.path.isdir(place))
+
+
+def in_megabytes(size: int) -> str:
+    """Bytes in words: "0.4 MB", "1,250 MB"."""
+    return f"{size / 10**6:,.0f} MB" if size >= 10**7 else f"{size / 10**6:.1f} MB"
+
+
+@contextmanager
+def one_at_a_time(folder: Path, doing: str) -> Iterator[None]:
+    """Let one process at a time into the block; another waits and says so. A process that ends lets the next one in.
+
+    Creates the folder and a file .lock in it. Raises OSError naming the folder if it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=1)
+        except Timeout:
+            print(f"Another run is {doing} ({folder}): waiting for it …", flush=True)
+            lock.acquire()
+    except OSError as error:
+        raise not_written(folder / ".lock", folder / ".lock", error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write `content` to `path` as indented UTF-8 JSON, whole or not at all."""
     text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
-    with written_beside(path) as partial:
-        # A file name that is not UTF-8 has lone surrogates; \udcff is also how JSON itself writes one.
-        partial.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    # A file name that is not UTF-8 has lone surrogates; \udcff is also how JSON itself writes one.
+    with written_beside(path) as partial, partial.open("w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text + "\n")
+        file.flush()
+        os.fsync(file.fileno())  # or a battery that dies can leave an empty file under the final name
 
 
 def read_json(path: Path) -> Any:

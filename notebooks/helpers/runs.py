@@ -6,20 +6,30 @@ import os
 import platform
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pandas as pd
 from sklearn.metrics import precision_recall_fscore_support
 
-from helpers import MODELS, shorten
-from helpers.files import safe_name, write_json, written_beside
+from helpers import shorten
+from helpers.files import (
+    folder_beside,
+    move_into_place,
+    not_written,
+    one_at_a_time,
+    write_json,
+    written_beside,
+)
 from helpers.firmness import accuracies
 from helpers.photos import Prepared, Source
+from helpers.run_folders import run_folder
 
 if TYPE_CHECKING:  # importing it would import TensorFlow
+    import keras
+
     from helpers.backbones import Backbone
 
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
@@ -30,16 +40,12 @@ class Run:
 
     def __init__(self, name: str | None, dataset: str, backbone: str) -> None:
         """Make the folder. `name` None: from data set, backbone and time. Raises OSError if it cannot be made."""
-        self.name = safe_name(name) if name else run_name(dataset, backbone)
-        self.folder = MODELS / self.name
+        self.folder = run_folder(name, dataset, backbone)
+        self.name = self.folder.name
         self.stages: dict[str, float] = {}
         self._began = time.perf_counter()
-        try:
-            (self.folder / "figures").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OSError(
-                error.errno, f"{self.folder} cannot be made ({error.strerror}): runs are kept there."
-            ) from error
+        # Written last of all: a folder without it is of a run that did not come to its end.
+        (self.folder / "metrics.json").unlink(missing_ok=True)
 
     @contextmanager
     def seconds(self, stage: str) -> Iterator[None]:
@@ -59,19 +65,47 @@ class Run:
         with written_beside(self.folder / f"{name}.csv") as partial:
             table.to_csv(partial, index=False, encoding="utf-8", errors="backslashreplace")
 
+    def save_model(self, model: "keras.Model") -> Path:
+        """Write model.keras, whole or not at all, and return its path. Raises OSError naming it and the space free."""
+        path = self.folder / "model.keras"
+        with folder_beside(self.folder / "model") as fresh:
+            try:
+                model.save(fresh / path.name)
+                move_into_place(fresh / path.name, path)
+            except OSError as error:
+                raise not_written(path, fresh / path.name, error) from error
+        return path
+
     def finish(self, metrics: dict[str, Any]) -> dict[str, Any]:
         """Write metrics.json and add the run's line to models/runs.jsonl. Returns what was written."""
         metrics = {"run": self.name, **metrics, "seconds": self.all_seconds(), "versions": versions()}
         write_json(self.folder / "metrics.json", metrics)
-        line = json.dumps({"finished": datetime.now().isoformat(timespec="seconds"), **metrics}, ensure_ascii=False)
-        with (self.folder.parent / "runs.jsonl").open("a", encoding="utf-8") as file:
-            file.write(line + "\n")  # one write of one line: what appends at the same time does not mix with it
+        append_line(
+            self.folder.parent / "runs.jsonl", {"finished": datetime.now().isoformat(timespec="seconds"), **metrics}
+        )
         return metrics
 
 
-def run_name(dataset: str, backbone: str) -> str:
-    """A name for a run: data set, backbone and local time, as in lucy-ResNet50-20260131-235959."""
-    return safe_name(f"{Path(dataset).name}-{backbone}-{datetime.now():%Y%m%d-%H%M%S}")
+def append_line(path: Path, content: dict[str, Any]) -> None:
+    """Add a line of JSON to a file that other runs add to as well; a line that a killed run left half goes."""
+    line = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    with one_at_a_time(path.parent, f"writing {path.name}"), path.open("a+b") as file:
+        whole = _whole_lines(file)
+        file.truncate(whole)
+        try:
+            file.write(line)
+            file.flush()
+        except OSError as error:
+            with suppress(OSError):
+                file.close()
+            os.truncate(path, whole)
+            raise OSError(error.errno, f"{path} could not be written: {error.strerror}.") from error
+
+
+def _whole_lines(file: BinaryIO) -> int:
+    """How many bytes of a file are whole lines."""
+    file.seek(0)
+    return file.read().rfind(b"\n") + 1
 
 
 def versions() -> dict[str, str]:

@@ -28,12 +28,14 @@ class Listing:
     """All files of a source folder, each of them once: those that may be photos, and those that are not read.
 
     `photos` has the columns original (POSIX path below the source folder), raw_label and split (None where the owner
-    made none); `skipped` has original and reason. `unknown_ids` are names in labels.csv that no file has.
+    made none); `skipped` has original and reason. `unknown_ids` are names in labels.csv that no file has, `empty` are
+    class folders without a file that may be a photo.
     """
 
     photos: pd.DataFrame
     skipped: pd.DataFrame
     unknown_ids: list[str]
+    empty: list[str]
 
 
 def list_photos(folder: Path, ignore: Iterable[str] = ()) -> Listing:
@@ -41,13 +43,13 @@ def list_photos(folder: Path, ignore: Iterable[str] = ()) -> Listing:
 
     `ignore` names entries directly in `folder` that are not part of it at all. Nothing is opened but labels.csv.
     """
-    files, skipped = _walk(folder, set(ignore))
-    top = _descend(files)
+    files, folders, skipped = _walk(folder, set(ignore))
+    top, labels_file = _descend(files), None
     split_folders = _split_folders(top, files)
     unknown: list[str] = []
     if split_folders:
         rows = _by_split_folder(files, top, split_folders)
-    elif (labels_file := _labels_file(files, top)) is not None:
+    elif labels_file := _labels_file(files, top):
         rows, unknown = read_labels(folder / labels_file, labels_file, files)
     else:
         rows = _by_class_folder(files, top)
@@ -55,7 +57,8 @@ def list_photos(folder: Path, ignore: Iterable[str] = ()) -> Listing:
     used = [(row[0], unicodedata.normalize("NFC", row[1]), row[2]) for row in rows if row[3] is None]
     skipped += [(row[0], row[3]) for row in rows if row[3] is not None]
     photos = pd.DataFrame(used, columns=["original", "raw_label", "split"]).astype({"original": str})
-    return Listing(photos, pd.DataFrame(skipped, columns=["original", "reason"]), unknown)
+    empty = [] if labels_file else _empty_classes(top, split_folders, folders, {row[1] for row in rows})
+    return Listing(photos, pd.DataFrame(skipped, columns=["original", "reason"]), unknown, empty)
 
 
 def label_folders(raw_labels: Iterable[str]) -> dict[str, str]:
@@ -77,9 +80,10 @@ def made_by_system(name: str) -> bool:
     return name.lower() in _SYSTEM_FILES or name.startswith("._")
 
 
-def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tuple[str, str]]]:
-    """Every file below `folder` in a fixed order, and what cannot be read, with the reason."""
+def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[PurePosixPath], list[tuple[str, str]]]:
+    """Every file below `folder` in a fixed order, every folder, and what cannot be read, with the reason."""
     files: list[PurePosixPath] = []
+    folders: list[PurePosixPath] = []
     skipped: list[tuple[str, str]] = []
 
     def visit(here: Path, path: PurePosixPath, above: tuple[tuple[int, int], ...]) -> None:
@@ -105,6 +109,7 @@ def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tup
                 skipped.append((str(below), f"cannot be read ({error.strerror}): a link that leads nowhere?"))
                 continue
             if stat.S_ISDIR(mode):
+                folders.append(below)
                 visit(here / entry.name, below, (*above, (info.st_dev, info.st_ino)))
             elif reason := _not_a_photo(below, mode):
                 skipped.append((str(below), reason))
@@ -112,15 +117,19 @@ def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[tup
                 files.append(below)
 
     visit(folder, PurePosixPath(), ())
-    return files, skipped
+    return files, folders, skipped
 
 
 def _not_a_photo(path: PurePosixPath, mode: int) -> str | None:
     if not stat.S_ISREG(mode):
         return "not a regular file"
-    if any(part.startswith(".") or part.lower() in _SYSTEM_FOLDERS for part in path.parts):
+    if _is_hidden(path):
         return "hidden file or folder"
     return "a file of the operating system" if made_by_system(path.name) else None
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return any(part.startswith(".") or part.lower() in _SYSTEM_FOLDERS for part in path.parts)
 
 
 def _descend(files: list[PurePosixPath]) -> tuple[str, ...]:
@@ -155,6 +164,18 @@ def _wrapper(name: str, inside: list[PurePosixPath]) -> tuple[str, ...]:
     """("training_set",) for training_set/training_set/<class>/, the way one well-known archive is packed."""
     doubled = all(path.parts[0] == name for path in inside) and any(len(path.parts) > 2 for path in inside)
     return (name,) if doubled else ()
+
+
+def _empty_classes(
+    top: tuple[str, ...],
+    split_folders: dict[str, tuple[str, ...]],
+    folders: list[PurePosixPath],
+    classes: set[str | None],
+) -> list[str]:
+    """Folders where class folders are, that no photo is in."""
+    starts = set(split_folders.values()) or {top}
+    names = {path.name for path in folders if path.parts[:-1] in starts and not _is_hidden(path)}
+    return sorted(names - classes)
 
 
 Row = tuple[str, str | None, str | None, str | None]

@@ -1,28 +1,17 @@
 """What becomes of each file: a photo in the prepared tree and a row in the table, or a name and a reason."""
 
-import hashlib
-import os
-import shutil
-import warnings
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-from filelock import FileLock
 
 from helpers import shorten
-from helpers.files import read_json, safe_name, write_json, written_beside
-from helpers.photos.listing import label_folders, list_photos, made_by_system
-from helpers.photos.picture import RECIPE, NotAPhoto, NotReadable, read_photo
+from helpers.files import one_at_a_time, written_beside
+from helpers.photos.listing import label_folders, list_photos
+from helpers.photos.placing import place
+from helpers.photos.reading import COLUMNS, STORE, Index, prepared_name, read_new
 from helpers.photos.sources import DERIVED, Source
 from helpers.photos.splits import SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
-from helpers.progress import progress
-
-_UNPLACED = ".unplaced"
-_SAVE_EVERY = 500
 
 
 @dataclass(frozen=True)
@@ -31,7 +20,8 @@ class Prepared:
 
     `photos`: one row a photo, ordered by split, label, path; columns path, original, label, split, width, height,
     bytes, format, taken, camera, phash, digest, group. `skipped`: original, reason (saved as skipped.csv).
-    `left_out`: class → why. `unknown_ids`: names in labels.csv without a photo. `found`: files in the source folder.
+    `left_out`: class → why. `unknown_ids`: names in labels.csv without a photo. `folder`: the root of the tree.
+    `home`: data/<name>. `found`: files in the source folder. `read_now`: those of them that were new or changed.
     """
 
     photos: pd.DataFrame
@@ -39,6 +29,7 @@ class Prepared:
     left_out: dict[str, str]
     unknown_ids: list[str]
     folder: Path
+    home: Path
     found: int
     read_now: int
 
@@ -47,7 +38,7 @@ class Prepared:
         lines = [f"{self.found} files found: {len(self.photos)} photos used, {len(self.skipped)} files skipped."]
         lines += [f"  {count} × {reason}" for reason, count in self.skipped["reason"].value_counts().head(8).items()]
         if len(self.skipped):
-            lines.append(f"  Each by name: {shorten(self.folder.parent / 'skipped.csv')}")
+            lines.append(f"  Each by name: {shorten(self.home / 'skipped.csv')}")
         if self.left_out:
             some = [f"{label} ({why})" for label, why in list(self.left_out.items())[:3]]
             more = f" and {len(self.left_out) - 3} more" if len(self.left_out) > 3 else ""
@@ -62,15 +53,15 @@ class Prepared:
 def prepare(source: Source, val_share: float, test_share: float, seed: int) -> Prepared:
     """Bring the photos of `source` into source.home/prepared/{train,val,test}/<class>/*.jpg and describe them.
 
-    Only files that are new or changed since the last time are read; the originals never change. Raises ValueError
-    if fewer than two classes can stand in every split, saying which had how many, and OSError if there is no space.
+    Only files that are new or changed since the last time are read; the originals never change. While another run uses
+    that tree for another split, this one gets a tree of its own (`Prepared.folder`). Raises ValueError if fewer than
+    two classes can stand in every split, saying which had how many, and OSError if there is no space.
     """
     folder = source.home / "prepared"
-    source.home.mkdir(parents=True, exist_ok=True)
-    with FileLock(source.home / ".lock"):
+    with one_at_a_time(source.home, "preparing these photos"):
         listing = list_photos(source.folder, ignore=_made_here(source))
-        index, read_now = _read_new(source.folder, folder, list(listing.photos["original"]))
-        rows = pd.DataFrame([index[o] for o in listing.photos["original"]], columns=_INDEX_COLUMNS)
+        index, read_now = read_new(source.folder, folder, list(listing.photos["original"]))
+        rows = pd.DataFrame([index.files[o] for o in listing.photos["original"]], columns=COLUMNS)
         rows["original"] = listing.photos["original"]
         rows["label"] = listing.photos["raw_label"].map(label_folders(listing.photos["raw_label"]))
         rows["split"] = listing.photos["split"].astype(object).where(listing.photos["split"].notna(), None)
@@ -78,146 +69,35 @@ def prepare(source: Source, val_share: float, test_share: float, seed: int) -> P
         usable["group"] = group_near_duplicates(list(usable["phash"]), list(usable["digest"]))
         unread = set(rows["label"]) - set(usable["label"])
         left_out = too_small(usable) | dict.fromkeys(unread, "has no photo that can be read")
-        left_out = dict(sorted(left_out.items()))
+        left_out = dict(sorted((left_out | dict.fromkeys(listing.empty, "has no photo at all")).items()))
         skipped = _skipped(listing.skipped, rows, usable, left_out)
         _write_skipped(source.home / "skipped.csv", skipped)
         photos = usable[~usable["label"].isin(list(left_out))].reset_index(drop=True)
         if photos["label"].nunique() < 2:
             raise ValueError(_too_few(source, usable, left_out, skipped))
         photos["split"] = assign_splits(photos, val_share, test_share, seed)
-        photos = _place(folder, photos, index)
+        root, photos = _place(folder, photos, index)
     found = len(listing.photos) + len(listing.skipped)
-    return Prepared(_table(photos), skipped, left_out, listing.unknown_ids, folder, found, read_now)
+    return Prepared(_table(photos), skipped, left_out, listing.unknown_ids, root, source.home, found, read_now)
 
 
-_INDEX_COLUMNS = ["size", "mtime_ns", "stored", "jpeg_bytes", "reason", "digest", "width", "height", "bytes", "format"]
-_INDEX_COLUMNS += ["taken", "camera", "phash"]
+def _place(folder: Path, photos: pd.DataFrame, index: Index) -> tuple[Path, pd.DataFrame]:
+    """Lay out the tree of these photos; its root, and the table with the column path."""
+    names = photos["original"].map(prepared_name)
+    targets = [
+        f"{split}/{label}/{name}" for split, label, name in zip(photos["split"], photos["label"], names, strict=True)
+    ]
+    root, only = place(folder, folder / STORE, dict(zip(targets, names, strict=True)), index.names() | index.gone)
+    if only and index.gone:  # no tree has them any more
+        index.gone = set()
+        index.save()
+    return root, photos.assign(path=[str(root / target) for target in targets])
 
 
 def _made_here(source: Source) -> set[str]:
     """What lies in the source folder without being part of it, where its home is the folder itself."""
     left_by_killed_runs = {path.name for path in source.home.glob(".*.partial")}
     return {*DERIVED, *left_by_killed_runs} if source.folder == source.home else set()
-
-
-def _read_new(source: Path, folder: Path, originals: list[str]) -> tuple[dict[str, dict[str, Any]], int]:
-    """Bring the index of read files up to date: original → what is known of it. Returns it and how many were read."""
-    kept = read_json(folder / "index.json") or {"recipe": RECIPE, "files": {}}
-    known = kept["files"] if kept["recipe"] == RECIPE else {}
-    index = {original: known[original] for original in originals if _is_current(source, folder, original, known)}
-    _remove(folder, {Path(row["stored"]).name for original, row in kept["files"].items() if original not in index})
-    new = [original for original in originals if original not in index]
-    if not new:
-        return index, 0
-
-    def save() -> None:
-        write_json(folder / "index.json", {"recipe": RECIPE, "files": index})
-
-    # Pillow works outside the interpreter lock. It warns of odd metadata in files that it reads well; filters belong
-    # to the whole process, so they are set here and not by each thread.
-    with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:
-        try:
-            results = threads.map(_reader(source, folder), new)
-            for number, (original, row) in enumerate(
-                progress("Preparing", len(new), zip(new, results, strict=True)), 1
-            ):
-                index[original] = row
-                if number % _SAVE_EVERY == 0:
-                    save()
-        finally:
-            threads.shutdown(cancel_futures=True)
-            save()
-    return index, len(new)
-
-
-def _reader(source: Path, folder: Path) -> Callable[[str], dict[str, Any]]:
-    def read(original: str) -> dict[str, Any]:
-        size, mtime = _stamp(source / original)
-        row: dict[str, Any] = dict.fromkeys(_INDEX_COLUMNS, "") | {"size": size, "mtime_ns": mtime}
-        try:
-            photo = read_photo(source / original)
-        except NotReadable as reason:
-            return row | {"reason": str(reason), "mtime_ns": -2}  # never current: read again next time
-        except NotAPhoto as reason:
-            return row | {"reason": str(reason)}
-        stored = f"{_UNPLACED}/{_prepared_name(original)}"
-        with written_beside(folder / stored) as partial:
-            partial.write_bytes(photo.jpeg)
-        facts = asdict(photo)
-        return row | {"stored": stored, "jpeg_bytes": len(facts.pop("jpeg"))} | facts
-
-    return read
-
-
-def _prepared_name(original: str) -> str:
-    """A name that no other original gets: a.jpg and a.png of one class, or sub/a.jpg and a.jpg, stay two photos."""
-    unique = hashlib.sha256(original.encode("utf-8", "surrogateescape")).hexdigest()[:8]
-    return f"{safe_name(Path(original).stem, 60)}-{unique}.jpg"
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        info = path.stat()
-        return info.st_size, info.st_mtime_ns
-    except OSError:  # gone since it was listed: reading it says so, with the reason
-        return -1, -1
-
-
-def _is_current(source: Path, folder: Path, original: str, index: dict[str, dict[str, Any]]) -> bool:
-    row = index.get(original)
-    if row is None or (row["size"], row["mtime_ns"]) != _stamp(source / original):
-        return False
-    return bool(row["reason"]) or _stamp(folder / row["stored"])[0] == row["jpeg_bytes"]
-
-
-def _place(folder: Path, photos: pd.DataFrame, index: dict[str, dict[str, Any]]) -> pd.DataFrame:
-    """Move each prepared photo to <split>/<class>/, those of classes left out aside; add the column path."""
-    facts = photos[["original", "split", "label"]].itertuples(index=False)
-    targets = {original: f"{split}/{label}/{_prepared_name(original)}" for original, split, label in facts}
-    readable = {original: row for original, row in index.items() if row["stored"]}
-    for original, row in readable.items():
-        target = targets.get(original, f"{_UNPLACED}/{_prepared_name(original)}")
-        if row["stored"] != target:
-            (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(folder / row["stored"], folder / target)
-            row["stored"] = target
-    write_json(folder / "index.json", {"recipe": RECIPE, "files": index})
-    _tidy(folder, {folder / row["stored"] for row in readable.values()})
-    return photos.assign(path=[str(folder / targets[original]) for original in photos["original"]])
-
-
-def _remove(folder: Path, names: set[str]) -> None:
-    """Take the prepared photos of these names out of the tree, wherever in it they are."""
-    if names - {""}:
-        for path in list(folder.rglob("*.jpg")):
-            if path.name in names:
-                path.unlink()
-
-
-def _tidy(folder: Path, keep: set[Path]) -> None:
-    """Leave in the prepared tree just the photos of the table, so that any Keras reader sees the same."""
-    ours = {path.name for path in keep}
-    for checkpoints in list(folder.rglob(".ipynb_checkpoints")):
-        shutil.rmtree(checkpoints)
-    for path in sorted(folder.rglob("*"), reverse=True):
-        hidden = path.name.startswith(".")
-        if path.is_dir():
-            if not any(path.iterdir()):
-                path.rmdir()
-        elif path in keep or path == folder / "index.json":
-            continue
-        elif (
-            path.name in ours
-            or path.parent.name == _UNPLACED
-            or made_by_system(path.name)
-            or (hidden and path.name.endswith(".partial"))
-        ):
-            path.unlink()
-        elif not hidden:
-            raise ValueError(
-                f"{path} was not put there by this notebook. {folder} is made anew from the originals: move the file "
-                f"out of it, to the folder of your own photos if it is one. (Or delete {folder}: it costs only time.)"
-            )
 
 
 def _table(photos: pd.DataFrame) -> pd.DataFrame:

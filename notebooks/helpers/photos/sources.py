@@ -6,8 +6,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from helpers import DATA, ROOT
-from helpers.files import read_json, safe_name, write_json
+from helpers import DATA, ROOT, find_path
+from helpers.files import one_at_a_time, read_json, safe_name, write_json
 from helpers.photos.download import DOWNLOADS, download
 
 #: What this project itself writes into data/<name>/; never read as photos.
@@ -39,9 +39,12 @@ def fetch(dataset: str) -> Source:
         return _fetch_download(dataset)
     if local is not None and local.is_dir():
         return _claim(dataset, _known_source(local) or local)
-    for folder in (ROOT / Path(dataset).expanduser(), Path(dataset).expanduser()):
-        if os.path.isdir(folder):  # Path.is_dir raises on a name that no file system takes
-            return _claim(safe_name(folder.resolve().name), folder.resolve())
+    try:
+        folder = find_path(dataset)
+    except RuntimeError as error:  # "~" where the home folder is not known
+        raise FileNotFoundError(_nothing_called(dataset)) from error
+    if os.path.isdir(folder):  # Path.is_dir raises on a name that no file system takes
+        return _claim(safe_name(folder.resolve().name), folder.resolve())
     raise FileNotFoundError(_nothing_called(dataset))
 
 
@@ -79,17 +82,25 @@ def _claim(name: str, folder: Path) -> Source:
     folder, data = folder.resolve(), DATA.resolve()
     if data.is_relative_to(folder):
         raise ValueError(f"{folder} holds this project's own {data}: give a folder that has only photos in it.")
-    home = folder if folder.parent == data else data / name
-    if home != folder and not _is_home_of(home, folder):
-        home = data / f"{name}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-    if not (home / "source.json").exists() and any((home / mine).exists() for mine in DERIVED[:3]):
-        raise ValueError(
-            f"{home} has a folder called prepared or features or a skipped.csv that this notebook did not make, and it "
-            "keeps its own under these names there. Rename yours, or give the path of your photos from outside data/."
-        )
+    home = _home_of(name, folder, data)
     if _made_from(home) != str(folder):
-        write_json(home / "source.json", {"folder": str(folder)})
+        with one_at_a_time(data, "starting"):  # or two folders of one name could take the same home
+            home = _home_of(name, folder, data)
+            if not (home / "source.json").exists() and any((home / mine).exists() for mine in DERIVED[:3]):
+                raise ValueError(
+                    f"{home} has a folder called prepared or features or a skipped.csv that this notebook did not "
+                    "make, and it keeps its own under these names there. Rename yours, or give the path of your photos "
+                    "from outside data/."
+                )
+            write_json(home / "source.json", {"folder": str(folder)})
     return Source(home.name, folder, home)
+
+
+def _home_of(name: str, folder: Path, data: Path) -> Path:
+    home = folder if folder.parent == data else data / name
+    if home == folder or _is_home_of(home, folder):
+        return home
+    return data / f"{name}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
 
 
 def _is_home_of(home: Path, folder: Path) -> bool:

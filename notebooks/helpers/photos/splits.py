@@ -1,5 +1,7 @@
 """Which photo goes into which split? Stratified, seeded, near-duplicates kept together."""
 
+import hashlib
+
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
@@ -39,12 +41,14 @@ def _equal_pairs(digests: list[str]) -> np.ndarray:
 
 
 def assign_splits(photos: pd.DataFrame, val_share: float, test_share: float, seed: int) -> pd.Series:
-    """Complete the column `split` of `photos` (columns label, group, split): cut a missing test, then a missing val.
+    """Complete the column `split` of `photos` (label, group, split, digest): cut a missing test, then a missing val.
 
     Where the owner made no split at all, both are cut from all photos; where train is there, what is missing is cut
     from train. Shares are of the photos cut from, kept by class to within one photo where the groups allow it; every
     class gets at least one photo in each split, and no group is divided. scikit-learn's StratifiedGroupKFold keeps
-    groups but promises a small class nothing, hence not used. Raises ValueError for shares that leave no training.
+    groups but promises a small class nothing, hence not used. The order of a class's groups is that of a seeded hash
+    of their photos, so that a photo more or less moves one or two others and not all of them. Raises ValueError for
+    shares that leave no training.
     """
     if not (0 < val_share < 1 and 0 < test_share < 1 and val_share + test_share < 1):
         raise ValueError(
@@ -55,16 +59,17 @@ def assign_splits(photos: pd.DataFrame, val_share: float, test_share: float, see
     present = set(photos["split"].dropna())
     wanted = {name: share for name, share in (("test", test_share), ("val", val_share)) if name not in present}
     pool = photos[split == "train"]
-    chance = np.random.default_rng(seed)
+    order = pool["digest"].map(lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).hexdigest())
+    first = order.groupby(pool["group"]).min()
     shared = set(pool.groupby("group")["label"].nunique().loc[lambda n: n > 1].index)
     for _, members in pool.groupby("label", sort=True):
-        groups = members.loc[~members["group"].isin(shared)].groupby("group", sort=True).size()
-        groups = groups.iloc[chance.permutation(len(groups))]
+        groups = members.loc[~members["group"].isin(shared)].groupby("group").size()
+        groups = groups.loc[first[groups.index].sort_values().index]
         for place, (name, share) in enumerate(wanted.items()):
             keep = len(wanted) - place  # one group each for the splits still to come, train among them
             chosen = _fill(groups, max(1, round(share * len(members))), keep)
             split[members.index[members["group"].isin(chosen)]] = name
-            groups = groups.drop(chosen)
+            groups = groups.drop(chosen).iloc[::-1]  # from the other end, or one more here would move one there
     return split
 
 
