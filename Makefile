@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run lab test notebook clean
+.PHONY: run lab test test-all bench notebook clean
 
 run: .venv/run.done
 	@$(BIN)/python notebooks/run.py $(ARGS)
@@ -13,7 +13,15 @@ lab: .venv/run.done
 test: .venv/test.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -m "not slow"
+
+# What takes minutes too
+test-all: .venv/test.done
 	$(BIN)/python -m pytest
+
+# Against the classic recipe, on this machine: models/benchmark.md
+bench: .venv/test.done
+	$(BIN)/python tests/benchmark.py $(ARGS)
 
 # The outputs in the committed notebook: one clean run with the default settings
 notebook: .venv/run.done

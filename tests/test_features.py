@@ -1,15 +1,20 @@
 """Each photo through the frozen network once, and never another network's or another photo's answer."""
 
+import threading
+from functools import partial
+
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
-from helpers import features
-from helpers.features import extract, fingerprint, read_square
+from helpers import engine, features
+from helpers.features import embedder, extract, extract_views, fingerprint, read_square
+from helpers.views import BACKGROUND, PLAIN, View, augmented
 
 SIZE = 16
+close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
 
 def make_extractor(seed=0, scale=1 / 255, name="tiny"):
@@ -18,6 +23,13 @@ def make_extractor(seed=0, scale=1 / 255, name="tiny"):
     scaled = keras.layers.Rescaling(scale)(pixels)
     seen = keras.layers.Conv2D(5, 3, trainable=False)(scaled)
     return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(seen), name=name)
+
+
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch):
+    """What is kept is tried here with answers that can be compared closely; the engines have tests of their own."""
+    monkeypatch.setattr(features, "_compiled", {})
+    monkeypatch.setattr(engine, "candidates", lambda: [engine.F32, engine.KERAS])
 
 
 @pytest.fixture
@@ -33,10 +45,31 @@ def photos(tmp_path):
 
 @pytest.fixture
 def seen(monkeypatch):
-    """Counts the photos that are decoded."""
-    count = []
-    monkeypatch.setattr(features, "read_square", lambda path, size: count.append(path) or read_square(path, size))
-    return count
+    """The photos that are decoded to be answered: in threads, unlike the few that the engine is chosen with."""
+    paths = []
+
+    def read(path, size):
+        if threading.current_thread() is not threading.main_thread():
+            paths.append(path)
+        return read_square(path, size)
+
+    monkeypatch.setattr(features, "read_square", read)
+    return paths
+
+
+@pytest.fixture
+def chosen(monkeypatch):
+    """The engines that were compiled, in order."""
+    names = []
+
+    def choose(*given):
+        ready = choose_really(*given)
+        names.append(ready.name)
+        return ready
+
+    choose_really = engine.choose
+    monkeypatch.setattr(engine, "choose", choose)
+    return names
 
 
 def plain(photos, extractor):
@@ -47,14 +80,15 @@ def test_rows_are_the_tables(photos, tmp_path):
     extractor = make_extractor()
     answers = extract(photos, extractor, tmp_path / "kept")
     assert answers.dtype == np.float32
-    np.testing.assert_allclose(answers, plain(photos, extractor), rtol=1e-5)
+    close(answers, plain(photos, extractor))
 
 
 @pytest.mark.parametrize("count", [1, features.BATCH - 1, features.BATCH, features.BATCH + 1])
 def test_any_number_of_photos(photos, tmp_path, count):
     some = photos.head(count)
-    np.testing.assert_allclose(
-        extract(some, make_extractor(), tmp_path / "k"), plain(some, make_extractor()), rtol=1e-5
+    close(
+        extract(some, make_extractor(), tmp_path / "k"),
+        plain(some, make_extractor()),
     )
 
 
@@ -71,7 +105,7 @@ def test_only_new_photos_are_seen_and_order_does_not_matter(photos, tmp_path, se
     shuffled = photos.sample(frac=1, random_state=1)
     answers = extract(shuffled, make_extractor(), tmp_path / "kept")
     assert len(seen) == len(photos)
-    np.testing.assert_allclose(answers, plain(shuffled, make_extractor()), rtol=1e-5)
+    close(answers, plain(shuffled, make_extractor()))
 
 
 def test_copies_of_one_photo_are_seen_once(photos, tmp_path, seen):
@@ -86,7 +120,7 @@ def test_another_network_never_gets_these_answers(photos, tmp_path, seen, other)
     extract(photos, make_extractor(), tmp_path / "kept")
     answers = extract(photos, make_extractor(**other), tmp_path / "kept")
     assert len(seen) == 2 * len(photos)
-    np.testing.assert_allclose(answers, plain(photos, make_extractor(**other)), rtol=1e-5)
+    close(answers, plain(photos, make_extractor(**other)))
 
 
 def test_fingerprint_is_the_same_when_the_network_is_built_again():
@@ -94,22 +128,30 @@ def test_fingerprint_is_the_same_when_the_network_is_built_again():
 
 
 def test_interrupted_it_goes_on_where_it_was(photos, tmp_path, seen, monkeypatch):
-    extractor = make_extractor()
-    whole, calls = extractor.predict_on_batch, []
+    read = features.read_square
 
-    def stopped_at_the_third(pixels):
-        calls.append(len(pixels))
-        if len(calls) == 3:
+    def stopped_at_40(path, size):
+        if path == photos["path"][40] and threading.current_thread() is not threading.main_thread():
             raise KeyboardInterrupt
-        return whole(pixels)
+        return read(path, size)
 
-    monkeypatch.setattr(extractor, "predict_on_batch", stopped_at_the_third)
+    monkeypatch.setattr(features, "read_square", stopped_at_40)
     with pytest.raises(KeyboardInterrupt):
-        extract(photos, extractor, tmp_path / "kept")
-    decoded = len(seen)
+        extract(photos, make_extractor(), tmp_path / "kept")
+    monkeypatch.setattr(features, "read_square", read)
+    seen.clear()
     answers = extract(photos, make_extractor(), tmp_path / "kept")
-    assert len(seen) - decoded == len(photos) - 2 * features.BATCH
-    np.testing.assert_allclose(answers, plain(photos, make_extractor()), rtol=1e-5)
+    assert sorted(seen) == sorted(photos["path"][40:])
+    close(answers, plain(photos, make_extractor()))
+
+
+def test_what_is_done_is_saved_every_minute(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_SAVE_EVERY_SECONDS", 0)
+    sizes, save = [], features._save
+    monkeypatch.setattr(features, "_save", lambda store, fresh: sizes.append(len(fresh)) or save(store, fresh))
+    extract(photos, make_extractor(), tmp_path / "kept")
+    assert sizes[0] < len(photos)
+    assert sizes[-1] == len(photos)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])
@@ -119,6 +161,83 @@ def test_damaged_file_is_made_again_and_said(photos, tmp_path, capsys, damage):
     store.write_bytes(store.read_bytes()[:-40] if damage is None else damage)
     np.testing.assert_array_equal(extract(photos, make_extractor(), tmp_path / "kept"), first)
     assert f"{store} is damaged" in capsys.readouterr().out
+
+
+def test_views_have_answers_of_their_own_and_each_photo_is_decoded_once(photos, tmp_path, seen):
+    views = [PLAIN, BACKGROUND, *augmented(2, 0)]
+    answers = extract_views(photos, make_extractor(), tmp_path / "kept", views)
+    assert answers.shape == (4, len(photos), 5)
+    assert len(seen) == len(photos)
+    for view, rows in zip(views, answers, strict=True):
+        changed = [
+            view.change(read_square(path, SIZE), digest)
+            for path, digest in zip(photos["path"], photos["digest"], strict=True)
+        ]
+        expected = make_extractor().predict(np.stack(changed).astype("float32"), verbose=0)
+        close(rows, expected)
+
+
+def test_only_the_view_that_is_new_is_asked(photos, tmp_path, seen):
+    extract(photos, make_extractor(), tmp_path / "kept")
+    changed = []
+    dark = View("dark", lambda pixels, digest: changed.append(digest) or pixels // 2)
+    first, _ = extract_views(photos, make_extractor(), tmp_path / "kept", [PLAIN, dark])
+    assert sorted(changed) == sorted(photos["digest"])
+    np.testing.assert_array_equal(first, extract(photos, make_extractor(), tmp_path / "kept"))
+    assert len(seen) == 2 * len(photos)
+
+
+def test_nothing_is_compiled_when_nothing_is_new(photos, tmp_path, chosen):
+    extract(photos, make_extractor(), tmp_path / "kept")
+    assert chosen == [engine.F32]
+    features._compiled.clear()  # as in a new process
+    extract(photos, make_extractor(), tmp_path / "kept")
+    assert chosen == [engine.F32]
+
+
+def test_one_process_compiles_a_network_once(photos, tmp_path, chosen):
+    extractor = make_extractor()
+    extract(photos[:20], extractor, tmp_path / "kept")
+    extract(photos, extractor, tmp_path / "kept", BACKGROUND)
+    assert chosen == [engine.F32]
+
+
+def test_new_photos_get_the_engine_of_the_first(photos, tmp_path, chosen, monkeypatch):
+    first = extract(photos[:40], make_extractor(), tmp_path / "kept")
+    features._compiled.clear()
+    monkeypatch.setattr(engine, "candidates", lambda: [engine.KERAS])
+    answers = extract(photos, make_extractor(), tmp_path / "kept")
+    assert chosen == [engine.F32, engine.F32]
+    np.testing.assert_array_equal(answers[:40], first)
+
+
+def test_answers_of_another_setup_are_not_mixed_in(photos, tmp_path, seen, monkeypatch):
+    extract(photos[:40], make_extractor(), tmp_path / "kept")
+    features._compiled.clear()
+    monkeypatch.setattr(engine, "setup", lambda: "another-machine")
+    monkeypatch.setattr(engine, "candidates", lambda: [engine.KERAS])
+    extract(photos, make_extractor(), tmp_path / "kept")
+    assert len(seen) == 40 + len(photos)
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 2
+
+
+def test_an_engine_that_no_longer_runs_is_replaced_and_nothing_mixed(photos, tmp_path, seen, chosen, monkeypatch):
+    extract(photos[:40], make_extractor(), tmp_path / "kept")
+    features._compiled.clear()
+
+    def gone(network, name):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(engine, "_compile", gone)
+    answers = extract(photos, make_extractor(), tmp_path / "kept")
+    assert chosen == [engine.F32, engine.KERAS]
+    assert len(seen) == 40 + len(photos)
+    close(answers, plain(photos, make_extractor()))
+
+
+def test_no_photos_are_refused(photos, tmp_path):
+    with pytest.raises(ValueError, match="no photo"):
+        extract(photos[:0], make_extractor(), tmp_path / "kept")
 
 
 def test_a_network_that_can_still_learn_is_refused(photos, tmp_path):
@@ -145,3 +264,10 @@ def test_square_is_the_middle_and_keeps_0_to_255(tmp_path):
     assert square.dtype == np.uint8
     assert (square[:, 1:-1] == 255).all()
     assert square.min() > 200  # the filter reaches a little beyond the edge
+
+
+def test_pictures_outside_the_table_are_answered_like_photos_in_it(photos, tmp_path):
+    extractor = make_extractor()
+    kept = extract(photos.head(3), extractor, tmp_path / "features")
+    pictures = [np.asarray(Image.open(path)) for path in photos["path"].head(3)]
+    close(embedder(extractor)(pictures), kept)
