@@ -13,6 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+# nbformat checks notebooks with jsonschema, which would build a grammar of web addresses first, for 1.4 seconds.
+sys.modules.setdefault("rfc3987_syntax", None)
+
 import nbformat
 import papermill
 import yaml
@@ -23,11 +26,10 @@ from papermill.exceptions import PapermillExecutionError
 from papermill.iorw import read_yaml_file
 from PIL import Image
 
-from helpers import MODELS, ROOT, shorten
-from helpers.files import read_json, safe_name, written_beside
-from helpers.firmness import in_words
-from helpers.runs import run_name
-from helpers.trust.verdict import box
+from helpers import ROOT, shorten
+from helpers.files import read_json, written_beside
+from helpers.run_folders import run_folder
+from helpers.summary import summary
 
 NOTEBOOK = ROOT / "notebooks" / "transfer_learning.ipynb"
 PICTURE = ROOT / "docs" / "predictions.jpg"
@@ -45,9 +47,12 @@ def main(options: list[str]) -> int:
         print(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(defaults)}.", file=sys.stderr)
         return 2
     values = {name: yaml.safe_load(defaults[name]["default"]) for name in ("DATASET", "BACKBONE")} | given
-    folder = MODELS / safe_name(str(values.get("RUN") or run_name(values["DATASET"], values["BACKBONE"])))
+    try:
+        folder = run_folder(str(values.get("RUN") or ""), str(values["DATASET"]), str(values["BACKBONE"]))
+    except OSError as error:
+        print(f"Stopped: {error.strerror}", file=sys.stderr)
+        return 1
     partial = folder / ".partial.ipynb"
-    folder.mkdir(parents=True, exist_ok=True)
     arguments = [str(NOTEBOOK), str(partial), "--cwd", str(NOTEBOOK.parent), "--no-progress-bar", "--stdout-file", "-"]
     arguments += ["--log-level", "ERROR", "--start-timeout", str(KERNEL_START_SECONDS)]
     try:
@@ -60,7 +65,7 @@ def main(options: list[str]) -> int:
     executed = keep(partial, folder)
     if commit:
         commit_outputs(executed, folder)
-    print(summary(folder))
+    print(f"\n{summary(read_json(folder / 'metrics.json'))}\nReport: {shorten(folder / 'report.html')}")
     return 0
 
 
@@ -98,20 +103,6 @@ def keep(partial: Path, folder: Path) -> nbformat.NotebookNode:
         beside.write_text(html, encoding="utf-8")
     partial.unlink()
     return executed
-
-
-def summary(folder: Path) -> str:
-    """The last lines of `make run`: where the report is and what it says."""
-    metrics = read_json(folder / "metrics.json")
-    right, of = metrics["accuracy"]["test_right"], metrics["photos"]["test"]
-    asked = metrics["fell_back_from"]
-    instead = f", in place of {asked}, which could not be had" if asked else ""
-    return (
-        f"\n{metrics['run']}: {metrics['backbone']}{instead}\n"
-        f"Test photos: {in_words(right, of)}; the largest class alone {metrics['accuracy']['majority']:.2f}\n"
-        f"{box(metrics['verdict'])}\n"
-        f"Report: {shorten(folder / 'report.html')}"
-    )
 
 
 def code_hash(notebook: nbformat.NotebookNode) -> str:

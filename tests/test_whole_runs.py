@@ -4,14 +4,18 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
+QUICK = ["-p", "BACKBONE", "EfficientNetLite0", "-p", "EPOCHS", "2"]
+SCORE_ONLY = ["-p", "AUDIT", "False", "-p", "FIGURES", "False", "-p", "CV_FOLDS", "0"]
 
 
 def make_photos(folder: Path, classes: dict[str, int], seed: int = 0, striped: bool = True) -> None:
@@ -45,6 +49,17 @@ class Project:
         command = [sys.executable, str(self.folder / "notebooks" / "run.py"), *options]
         return subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=self.folder)
 
+    def kill_after(self, seconds: float, *options: str) -> bool:
+        """Start a run and kill -9 it and its kernel; whether there still was something to kill."""
+        command = [sys.executable, str(self.folder / "notebooks" / "run.py"), *options]
+        process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+        time.sleep(seconds)
+        running = process.poll() is None
+        for one in [*process.children(recursive=True), process] if running else []:
+            one.kill()
+        process.wait()
+        return running
+
     def metrics(self, name: str) -> dict:
         return json.loads((self.folder / "models" / name / "metrics.json").read_text())
 
@@ -66,9 +81,8 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def first(project):
-    """A first run on class folders with a packaged backbone."""
-    quick = ["-p", "BACKBONE", "EfficientNetLite0", "-p", "EPOCHS", "4"]
-    done = project.run("-p", "DATASET", "photos/pets", "-p", "RUN", "first", *quick)
+    """A first run on class folders with a packaged backbone, everything on that is on by default."""
+    done = project.run("-p", "DATASET", "photos/pets", "-p", "RUN", "first", "-p", "CV_FOLDS", "2", *QUICK)
     assert done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -154,21 +168,8 @@ def test_saved_model_exports_to_onnx(first, project, tmp_path):
 
 @pytest.mark.parametrize("leaks, leaked", [("report", 3), ("drop", 0)])
 def test_leaks_are_found_and_priced(project, leaks, leaked):
-    quick = [
-        "-p",
-        "BACKBONE",
-        "EfficientNetLite0",
-        "-p",
-        "EPOCHS",
-        "1",
-        "-p",
-        "LEAKS",
-        leaks,
-        "-p",
-        "RUN",
-        f"leaky-{leaks}",
-    ]
-    done = project.run("-p", "DATASET", "photos/leaky", *quick)
+    options = ["-p", "LEAKS", leaks, "-p", "RUN", f"leaky-{leaks}", "-p", "CV_FOLDS", "0", "-p", "FIGURES", "False"]
+    done = project.run("-p", "DATASET", "photos/leaky", *QUICK, *options)
     assert done.returncode == 0, done.stdout + done.stderr
     metrics = project.metrics(f"leaky-{leaks}")
     assert metrics["leaks"] == {"pairs": 3, "test_photos": leaked}
@@ -183,23 +184,103 @@ def test_leaks_are_found_and_priced(project, leaks, leaked):
 
 
 def test_another_head_sees_no_photo_again(first, project):
-    store = next((project.folder / "data" / "pets" / "features").glob("*.npz"))
-    written = store.stat().st_mtime_ns
-    quick = ["-p", "BACKBONE", "EfficientNetLite0", "-p", "EPOCHS", "2", "-y", "HEAD: [16]"]
-    done = project.run("-p", "DATASET", "pets", "-p", "RUN", "second", *quick)  # its name alone is enough by now
+    stores = list((project.folder / "data" / "pets" / "features").glob("*.npz"))
+    assert len(stores) == 2  # the photos as they are, and without their middle
+    written = [store.stat().st_mtime_ns for store in stores]
+    options = ["-p", "RUN", "second", "-y", "HEAD: [16]", *QUICK, *SCORE_ONLY]
+    done = project.run("-p", "DATASET", "pets", *options)  # its name alone is enough by now
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Preparing" not in done.stdout and "EfficientNetLite0 features:" not in done.stdout
-    assert store.stat().st_mtime_ns == written
+    assert "Preparing" not in done.stdout and "EfficientNetLite0 features" not in done.stdout
+    assert [store.stat().st_mtime_ns for store in stores] == written
     assert project.metrics("second")["settings"]["HEAD"] == [16]
     lines = (project.folder / "models" / "runs.jsonl").read_text().splitlines()
     assert json.loads(lines[-1])["run"] == "second"
 
 
+def test_what_was_left_out_is_not_guessed(first, project):
+    done = project.run("-p", "DATASET", "pets", "-p", "RUN", "bare", *QUICK, *SCORE_ONLY)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = project.metrics("bare")
+    for name in ("leaks", "shortcuts", "shift", "cross_validation", "ladder", "learning_curve", "attention", "tuning"):
+        assert metrics[name] is None
+    assert set(metrics["verdict"].values()) == {"not looked for (AUDIT = False)"}
+    assert "nobody looked whether they are in training as well" in done.stdout
+    assert list((project.folder / "models" / "bare" / "figures").iterdir()) == []
+
+
+def test_everything_is_computed_where_it_is_on(first, project):
+    metrics = project.metrics("first")
+    assert metrics["cross_validation"]["folds"] == 2
+    assert len(metrics["ladder"]) > 0 and len(metrics["learning_curve"]) > 0
+    assert 0 <= metrics["attention"]["border"] <= 1
+    assert "Cross-validated:" in first.stdout and "Would more photos help?" in first.stdout
+    drawn = {path.stem for path in (project.folder / "models" / "first" / "figures").iterdir()}
+    assert {"photos", "curves", "confusion", "ranking", "predictions", "folds", "ladder", "attention"} <= drawn
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_figures_twice(first, project):
+    for name in ("once", "twice"):
+        options = ["-p", "RUN", name, "-p", "CV_FOLDS", "2", "-p", "FIGURES", "False", *QUICK]
+        assert project.run("-p", "DATASET", "pets", *options).returncode == 0
+    once, twice = project.metrics("once"), project.metrics("twice")
+    for metrics in (once, twice):
+        del metrics["run"], metrics["seconds"], metrics["settings"]["RUN"]
+    assert once == twice
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_a_run_ends_like_an_undisturbed_one(project):
+    for name in ("calm", "killed"):
+        make_photos(project.folder / "photos" / name, {"cat": 14, "dog": 14}, 5)
+    options = ["-p", "CV_FOLDS", "2", "-p", "FIGURES", "False", "-p", "TUNE_TRIALS", "2", *QUICK]
+    began = time.monotonic()
+    assert project.run("-p", "DATASET", "photos/calm", "-p", "RUN", "calm", *options).returncode == 0
+    undisturbed = time.monotonic() - began
+    again = ["-p", "DATASET", "photos/killed", "-p", "RUN", "killed", *options]
+    moments = np.random.default_rng().uniform(0.2, 0.95, 6) * undisturbed
+    killed = [project.kill_after(moment, *again) for moment in moments]
+    assert sum(killed) >= 3
+    assert project.run(*again).returncode == 0
+    calm, disturbed = project.metrics("calm"), project.metrics("killed")
+    for metrics in (calm, disturbed):
+        del metrics["run"], metrics["dataset"], metrics["seconds"], metrics["tuning"]["trial_seconds"]
+        del metrics["settings"]["RUN"], metrics["settings"]["DATASET"]
+    assert calm == disturbed
+
+
+@pytest.mark.slow
+def test_fine_tuning_tuning_and_augmented_views_run_end_to_end(first, project):
+    options = ["-p", "FINE_TUNE_LAYERS", "5", "-p", "TUNE_TRIALS", "2", "-p", "AUGMENT_VIEWS", "1", "-p", "RUN", "all"]
+    done = project.run("-p", "DATASET", "pets", "-p", "CV_FOLDS", "2", *options, *QUICK)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = project.metrics("all")
+    assert metrics["tuning"]["trials"] == 2 and metrics["fine_tuning"]["epochs"] >= 1
+    history = pd.read_csv(project.folder / "models" / "all" / "history.csv")
+    assert set(history["phase"]) == {"head", "fine-tuning"}
+    assert len(list((project.folder / "data" / "pets" / "features").glob("*augmented1*.npz"))) == 1
+
+
 @pytest.mark.parametrize("backbone, size", [("ResNet50", 224), ("InceptionV3", 299)])
 def test_networks_of_the_published_projects_run_end_to_end(first, project, backbone, size):
-    done = project.run(
-        "-p", "DATASET", "pets", "-p", "BACKBONE", backbone, "-p", "WEIGHTS", "None", "-p", "EPOCHS", "1"
-    )
+    options = [
+        "-p",
+        "BACKBONE",
+        backbone,
+        "-p",
+        "WEIGHTS",
+        "None",
+        "-p",
+        "EPOCHS",
+        "1",
+        "-p",
+        "CV_FOLDS",
+        "0",
+        "-p",
+        "FIGURES",
+        "False",
+    ]
+    done = project.run("-p", "DATASET", "pets", *options)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "RANDOM weights" in done.stdout
     [folder] = [f for f in (project.folder / "models").iterdir() if f.name.startswith(f"pets-{backbone}-")]

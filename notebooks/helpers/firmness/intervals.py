@@ -5,6 +5,8 @@ from typing import Any
 import pandas as pd
 from scipy.stats import binomtest
 
+from helpers.summary import score
+
 
 def wilson(right: int, of: int, confidence: float = 0.95) -> tuple[float, float] | None:
     """The Wilson score interval of `right` out of `of`, as shares from 0 to 1; None where nothing was counted.
@@ -16,6 +18,19 @@ def wilson(right: int, of: int, confidence: float = 0.95) -> tuple[float, float]
         return None
     interval = binomtest(int(right), int(of)).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def difference(right: int, of: int, other_right: int, other_of: int) -> tuple[float, float]:
+    """The 95 % interval of right / of − other_right / other_of, from the Wilson intervals of the two.
+
+    R. G. Newcombe, "Interval estimation for the difference between independent proportions", Statistics in Medicine
+    17 (1998), method 10. Both counts have to be above 0.
+    """
+    share, other = right / of, other_right / other_of
+    (low, high), (other_low, other_high) = wilson(right, of), wilson(other_right, other_of)
+    down = ((share - low) ** 2 + (other_high - other) ** 2) ** 0.5
+    up = ((high - share) ** 2 + (other - other_low) ** 2) ** 0.5
+    return share - other - down, share - other + up
 
 
 def accuracies(photos: pd.DataFrame) -> dict[str, Any]:
@@ -37,7 +52,4 @@ def accuracies(photos: pd.DataFrame) -> dict[str, Any]:
 
 def in_words(right: int, of: int) -> str:
     """ "57 of 60 right: 0.95, 95 % interval 0.86 to 0.98"."""
-    if of == 0:
-        return "no photos: nothing can be said"
-    low, high = wilson(right, of)
-    return f"{right} of {of} right: {right / of:.2f}, 95 % interval {low:.2f} to {high:.2f}"
+    return score(right, of, wilson(right, of))
