@@ -10,8 +10,9 @@ MODELS = ROOT / "models"
 
 
 def say(*sentences: str) -> None:
-    """Print sentences as one paragraph, broken between words: a notebook breaks long lines anywhere."""
-    print(textwrap.fill(" ".join(filter(None, sentences)), 110))
+    """Print sentences, if there are any, as one paragraph, broken between words: a notebook breaks lines anywhere."""
+    if text := " ".join(filter(None, sentences)):
+        print(textwrap.fill(text, 100))
 
 
 def shorten(path: str | Path) -> str:
