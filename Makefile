@@ -8,7 +8,7 @@ run: .venv/run.done
 	@$(BIN)/python notebooks/run.py $(ARGS)
 
 lab: .venv/run.done
-	$(BIN)/jupyter lab notebooks/transfer_learning.ipynb
+	PYTHONPATH="$(CURDIR)/notebooks:$$PYTHONPATH" $(BIN)/jupyter lab notebooks/transfer_learning.ipynb
 
 test: .venv/test.done
 	$(BIN)/ruff check .

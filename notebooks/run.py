@@ -135,6 +135,8 @@ def commit_outputs(executed: nbformat.NotebookNode, folder: Path) -> None:
 
 
 if __name__ == "__main__":
+    # The kernel searches PYTHONPATH before its own folder, and `helpers` is a common name.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(NOTEBOOK.parent), os.environ.get("PYTHONPATH")]))
     os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # silences a warning about Python's frozen modules
     os.environ.setdefault("JUPYTER_PLATFORM_DIRS", "1")
     sys.exit(main(sys.argv[1:]))

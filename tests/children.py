@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pandas as pd
@@ -28,11 +29,12 @@ NOTEBOOKS, TESTS = Path(helpers.__file__).parents[1], Path(__file__).parent
 
 def start(work: Callable, *args) -> BaseProcess:
     """Begin `work(*args)` in a process of its own."""
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(NOTEBOOKS), str(TESTS)])
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pytest", "children", "helpers.features"])
     process = context.Process(target=_quietly, args=(work, *args))
-    process.start()
+    # Only while the server starts: what later tests run must find the helpers for itself, as a user's command does.
+    with patch.dict(os.environ, PYTHONPATH=os.pathsep.join([str(NOTEBOOKS), str(TESTS)])):
+        process.start()
     return process
 
 

@@ -1,6 +1,7 @@
 """The notebook as its user runs it: one command, from a copy of the project, on photos made here."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -44,15 +45,22 @@ class Project:
         (folder / "models").mkdir()
         for file in (ROOT / "data").glob("*.py"):
             shutil.copy(file, folder / "data")
+        # Somebody else's module of that name, as it may well lie on a user's PYTHONPATH, must not be taken for ours.
+        (folder / "elsewhere").mkdir()
+        (folder / "elsewhere" / "helpers.py").write_text("raise ImportError('not these helpers')")
+        self.environment = os.environ | {"PYTHONPATH": str(folder / "elsewhere")}
 
     def run(self, *options: str) -> subprocess.CompletedProcess:
         command = [sys.executable, str(self.folder / "notebooks" / "run.py"), *options]
-        return subprocess.run(command, capture_output=True, text=True, timeout=500, cwd=self.folder)
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=500, cwd=self.folder, env=self.environment
+        )
 
     def kill_after(self, seconds: float, *options: str) -> bool:
         """Start a run and kill -9 it and its kernel; whether there still was something to kill."""
         command = [sys.executable, str(self.folder / "notebooks" / "run.py"), *options]
-        process = psutil.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder)
+        nowhere = subprocess.DEVNULL
+        process = psutil.Popen(command, stdout=nowhere, stderr=nowhere, cwd=self.folder, env=self.environment)
         time.sleep(seconds)
         running = process.poll() is None
         for one in [*process.children(recursive=True), process] if running else []:
