@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hostile import STORED
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
@@ -302,17 +303,6 @@ def test_a_transparent_colour_leaves_no_fringe(read, size):
 # Upright
 
 
-STORED = {
-    # Exif 2.3, tag 0112, says where row 0 and column 0 of the stored picture belong; here: how an upright one is stored
-    1: lambda up: up,
-    2: lambda up: up[:, ::-1],
-    3: lambda up: up[::-1, ::-1],
-    4: lambda up: up[::-1],
-    5: lambda up: up.transpose(1, 0, 2),
-    6: lambda up: np.rot90(up),
-    7: lambda up: np.rot90(up, 2).transpose(1, 0, 2),
-    8: lambda up: np.rot90(up, -1),
-}
 CARRIERS = {
     "JPEG": ("JPEG", "RGB", {"quality": 98, "subsampling": 0}),
     "JPEG grey": ("JPEG", "L", {"quality": 98}),

@@ -12,12 +12,11 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import pandas as pd
-from filelock import FileLock
-from PIL import Image, ImageOps
+from PIL import Image
 
 from helpers import engine
-from helpers.files import read_json, write_json, written_beside
-from helpers.photos.picture import RECIPE
+from helpers.files import one_at_a_time, read_json, write_json, written_beside
+from helpers.photos.picture import RECIPE, middle_square
 from helpers.progress import progress
 from helpers.views import PLAIN, View
 
@@ -33,13 +32,9 @@ class _Job(NamedTuple):
 
 
 def read_square(path: str | Path, size: int) -> np.ndarray:
-    """A prepared photo as uint8 (size, size, 3), raw RGB 0–255: the middle square, resized with antialiasing.
-
-    The one resize of the project: training, testing and `classify` all read through it.
-    """
+    """A prepared photo as uint8 (size, size, 3), raw RGB 0–255: its `middle_square`."""
     with Image.open(path) as picture:
-        square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(square)
+        return np.asarray(middle_square(picture, size))
 
 
 def embedder(extractor: keras.Model) -> Callable[[list[np.ndarray]], np.ndarray]:
@@ -47,7 +42,7 @@ def embedder(extractor: keras.Model) -> Callable[[list[np.ndarray]], np.ndarray]
     size = extractor.input_shape[1]
 
     def embed(pictures: list[np.ndarray]) -> np.ndarray:
-        squares = [ImageOps.fit(Image.fromarray(p), (size, size), Image.Resampling.BICUBIC) for p in pictures]
+        squares = [middle_square(Image.fromarray(picture), size) for picture in pictures]
         return extractor(np.stack(squares).astype(np.float32), training=False).numpy()
 
     return embed
@@ -206,8 +201,7 @@ def _save_all(stores: Sequence[Path], fresh: Sequence[dict[str, np.ndarray]]) ->
 
 def _save(store: Path, fresh: dict[str, np.ndarray]) -> None:
     """Add to what is kept, also to what another run kept in the meantime."""
-    store.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(store.parent / ".lock"):
+    with one_at_a_time(store.parent, "saving features"):
         everything = _load(store) | fresh
         with written_beside(store) as partial, partial.open("wb") as file:
             np.savez(file, digests=np.array(list(everything)), features=np.stack(list(everything.values())))

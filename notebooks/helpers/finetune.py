@@ -16,10 +16,10 @@ from tqdm import tqdm
 from helpers.features import BATCH, read_square
 from helpers.firmness.paired import mcnemar
 from helpers.progress import progress
+from helpers.views import ROTATION, SHIFT, ZOOM
 
 PATIENCE = 3  # epochs without a better validation loss; each costs a pass of all photos through the whole network
 CACHE_BYTES = 2**30  # decoded photos are kept in memory up to this size: 7,000 photos of 224 × 224 pixels
-ROTATION, SHIFT, ZOOM = 20 / 360, 0.2, 0.2  # of a full turn, of the side, of the size; each either way
 HEAD, TUNED = "head", "fine-tuning"
 
 
@@ -208,7 +208,7 @@ def augmentation(seed: int) -> keras.Sequential:
     """Layers that turn, shift, zoom and mirror photos at random; the edge's pixels fill what is uncovered."""
     layers = [
         keras.layers.RandomFlip("horizontal", seed=seed),
-        keras.layers.RandomRotation(ROTATION, fill_mode="nearest", seed=seed),
+        keras.layers.RandomRotation(ROTATION / 360, fill_mode="nearest", seed=seed),
         keras.layers.RandomTranslation(SHIFT, SHIFT, fill_mode="nearest", seed=seed),
         keras.layers.RandomZoom(ZOOM, fill_mode="nearest", seed=seed),
     ]

@@ -110,16 +110,21 @@ def short(name: str, length: int = 22) -> str:
 def curves(history: pd.DataFrame) -> Figure:
     """Loss and accuracy by epoch for training and validation, the best epoch (lowest validation loss) marked."""
     best = int(history["val_loss"].idxmin()) + 1
+    return by_epoch(history, best, f"best epoch: {best}")
+
+
+def by_epoch(history: pd.DataFrame, mark: float, told: str) -> Figure:
+    """Loss and accuracy by epoch, both for validation too (columns val_…); a line at epoch `mark`, named `told`."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
     epochs = np.arange(1, len(history) + 1)
     for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
         axis.plot(epochs, history[measure], color=BLUE, marker="o", markersize=3, label="train")
         axis.plot(epochs, history[f"val_{measure}"], color=ORANGE, marker="s", markersize=3, label="validation")
-        axis.axvline(best, color=GREY, linestyle=":", linewidth=1.5, label=f"best epoch: {best}")
+        axis.axvline(mark, color=GREY, linestyle=":", linewidth=1.5, label=told)
         axis.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, len(history) + 0.5))
         axis.xaxis.get_major_locator().set_params(integer=True)
     axes[0].set_ylim(bottom=0)
-    axes[1].legend(frameon=False, loc="lower right")
+    axes[1].legend(loc="lower right", edgecolor="none", framealpha=1)
     return figure
 
 

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from helpers.plots import BLUE, GREEN, GREY, ORANGE, VERMILLION, short
+from helpers.plots import BLUE, GREEN, GREY, ORANGE, VERMILLION, by_epoch, short
 
 if TYPE_CHECKING:  # plots know no training
     from helpers.attention import Attention
@@ -54,17 +54,7 @@ def curves_continued(head: pd.DataFrame, tuned: pd.DataFrame) -> Figure:
     """
     start = int(head["val_loss"].idxmin()) + 1
     both = pd.concat([head.head(start), tuned], ignore_index=True)
-    epochs = np.arange(1, len(both) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(10, 3.4))
-    for axis, measure in zip(axes, ("loss", "accuracy"), strict=True):
-        axis.plot(epochs, both[measure], color=BLUE, marker="o", markersize=3, label="train")
-        axis.plot(epochs, both[f"val_{measure}"], color=ORANGE, marker="s", markersize=3, label="validation")
-        axis.axvline(start + 0.5, color=GREY, linestyle="--", linewidth=1.5, label="fine-tuning begins")
-        axis.set(title=measure.capitalize(), xlabel="epoch", xlim=(0.5, len(both) + 0.5))
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    axes[0].set_ylim(bottom=0)
-    axes[1].legend(loc="lower right", edgecolor="none", framealpha=1)
-    return figure
+    return by_epoch(both, start + 0.5, "fine-tuning begins")
 
 
 AXES = {

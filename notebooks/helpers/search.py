@@ -77,11 +77,10 @@ class Search:
             f"The best of {count} is partly luck; chosen and measured on different photos, the gain is {mean:+.3f} "
             f"(95 % interval {low:+.3f} to {high:+.3f})"
         )
+        typed = ", ".join(f"{name} = {value!r}" for name, value in self.settings().items())
         if low > 0:
-            typed = ", ".join(f"{name} = {value!r}" for name, value in self.settings().items())
             said += f". To have it, type into the settings: {typed}"
         elif best["score"] > mine:
-            typed = ", ".join(f"{name} = {value!r}" for name, value in self.settings().items())
             said += f": not distinguishable from none, the configured head may stay. The best one was: {typed}"
         else:
             said += ": none of them is better, keep the configured head"

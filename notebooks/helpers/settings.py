@@ -23,15 +23,12 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "BATCH_SIZE": (_whole(1), "a whole number of at least 1"),
     "LEARNING_RATE": (_between(0, 10), "a number above 0, such as 0.001"),
     "WEIGHT_DECAY": (lambda value: value == 0 or _between(0, 100)(value), "0, or a number above it such as 0.1"),
-    "AUGMENT_VIEWS": (_whole(0), "a whole number, 0 for none"),
-    "FINE_TUNE_LAYERS": (_whole(0), "a whole number, 0 for none"),
+    **dict.fromkeys(("AUGMENT_VIEWS", "FINE_TUNE_LAYERS", "TUNE_TRIALS"), (_whole(0), "a whole number, 0 for none")),
     "VALIDATION_SPLIT": (_between(0, 1), "a number between 0 and 1"),
     "TEST_SPLIT": (_between(0, 1), "a number between 0 and 1"),
     "LEAKS": (lambda value: value in ("report", "drop"), '"report" or "drop"'),
     "CV_FOLDS": (lambda value: value == 0 or _whole(2)(value), "0 for none, or a whole number of at least 2"),
-    "TUNE_TRIALS": (_whole(0), "a whole number, 0 for none"),
-    "AUDIT": (lambda value: isinstance(value, bool), "True or False"),
-    "FIGURES": (lambda value: isinstance(value, bool), "True or False"),
+    **dict.fromkeys(("AUDIT", "FIGURES"), (lambda value: isinstance(value, bool), "True or False")),
     "SEED": (lambda value: _whole(0)(value) and value < 2**32, "a whole number from 0 to 4294967295"),
 }
 

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from helpers import MODELS
 from helpers.files import safe_name
 from helpers.firmness.folds import Folds, deal, least
-from helpers.firmness.trainings import FitHead, Trainings
+from helpers.firmness.trainings import FitHead, Trainings, train_each
 from helpers.progress import progress
 from helpers.search import Search, as_settings
 
@@ -99,7 +99,7 @@ class Scorer:
     def __init__(
         self, dealt: Folds, features: np.ndarray, build_head: Callable[..., "keras.Model"], fit_head: FitHead, seed: int
     ) -> None:
-        self.dealt, self.x, self.seed = dealt, features[dealt.rows], seed
+        self.dealt, self.features, self.seed = dealt, features, seed
         self.build_head, self.fit_head = build_head, fit_head
         self.photos = int(dealt.counts.sum())
 
@@ -110,14 +110,12 @@ class Scorer:
         def build_head(features: int, classes: int) -> "keras.Model":
             return self.build_head(features, classes, **options)
 
-        trainings = Trainings(build_head, self.fit_head, self.x.shape[1], len(self.dealt.classes))
-        place = np.cumsum(self.dealt.counts) - 1
-        y = self.dealt.labels
-        for part in self.dealt.first():
-            judged = part.judged[self.dealt.counts[part.judged]]
-            learnt, watched = ((self.x[rows], y[rows]) for rows in (part.train, part.watched))
-            answers = trainings.predict((self.seed + part.fold) % 2**32, learnt, watched, self.x[judged])
-            yield place[judged], answers == y[judged]
+        dealt = self.dealt
+        trainings = Trainings(build_head, self.fit_head, self.features.shape[-1], len(dealt.classes))
+        place = np.cumsum(dealt.counts) - 1
+        for part, predicted in train_each(dealt, self.features, trainings, dealt.first(), self.seed):
+            counts = dealt.counts[part.judged]
+            yield place[part.judged[counts]], (predicted == dealt.labels[part.judged])[counts]
 
 
 def suggest(trial: "optuna.Trial") -> dict[str, Any]:

@@ -56,7 +56,7 @@ def cross_validate(
     trainings = Trainings(build_head, fit_head, features.shape[-1], len(dealt.classes))
     with progress("Cross-validation", len(dealt.parts), unit="training") as bar:
         predicted = out_of_fold(dealt, features, trainings, dealt.parts, seed, bar)
-    right = (predicted == dealt.labels)[:, dealt.counts]
+    right = dealt.right(predicted)
     rows = []
     for part in dealt.parts:
         judged = right[part.repeat, (dealt.folds[part.repeat] == part.fold)[dealt.counts]]

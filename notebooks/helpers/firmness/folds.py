@@ -5,10 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from helpers.photos.splits import assign_splits
+from helpers.photos.splits import assign_splits, connected
 
 _NOTHING = 1e-9  # share of a test split to cut where there is one already
 
@@ -43,6 +41,10 @@ class Folds:
     folds: np.ndarray
     parts: list[Part]
     left_out: dict[str, int]
+
+    def right(self, predicted: np.ndarray) -> np.ndarray:
+        """Which photos that count were told right, bool (…, k). predicted: int (…, n), places in `classes`."""
+        return (predicted == self.labels)[..., self.counts]
 
     def first(self) -> Iterator[Part]:
         """The folds of the first repeat: what different heads are compared on."""
@@ -93,11 +95,9 @@ def least(count: int) -> int:
 
 def united(groups: np.ndarray, pairs: pd.DataFrame) -> np.ndarray:
     """Groups, int (n,), with those that `pairs` (columns a and b: places) connect made one. Returns int (n,)."""
-    a, b = (pairs[side].to_numpy(dtype=np.int64) for side in ("a", "b"))
     codes = pd.factorize(groups)[0]
-    size = codes.max(initial=-1) + 1
-    graph = coo_array((np.ones(len(a), dtype=bool), (codes[a], codes[b])), shape=(size, size))
-    return connected_components(graph, directed=False)[1][codes]
+    ends = codes[pairs[["a", "b"]].to_numpy(dtype=np.int64).T]
+    return connected(ends, codes.max(initial=-1) + 1)[codes]
 
 
 def _deal(labels: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def climb(
                 continue
             trainings = Trainings(build_head, fit_head, features.shape[-1], len(dealt.classes), list(units))
             predicted = out_of_fold(dealt, features, trainings, list(dealt.first()), seed, bar)[0]
-            right[named(units)] = (predicted == dealt.labels)[dealt.counts]
+            right[named(units)] = dealt.right(predicted)
     return compare(right, named(hidden))
 
 
@@ -126,7 +126,7 @@ def _judge(dealt: Folds, features: np.ndarray, fit: Fit, bar: Any) -> np.ndarray
             side = np.sort(np.concatenate([part.train, part.watched]))
             predicted[part.judged] = fit(x[side], dealt.labels[side], dealt.groups[side], x[part.judged])
             bar.update()
-    return (predicted == dealt.labels)[dealt.counts]
+    return dealt.right(predicted)
 
 
 def _majority(x: np.ndarray, y: np.ndarray, groups: np.ndarray, judged: np.ndarray) -> np.ndarray:

@@ -57,7 +57,7 @@ def learning_curve(
         for share in SHARES:
             parts = [replace(part, train=_some(dealt, part, share, seed)) for part in dealt.first()]
             predicted = out_of_fold(dealt, features, trainings, parts, seed, bar)[0]
-            right[share] = (predicted == dealt.labels)[dealt.counts]
+            right[share] = dealt.right(predicted)
             train[share] = np.mean([len(part.train) for part in parts])
     right[1.0] = configured.right[0]
     train[1.0] = np.mean([len(part.train) for part in dealt.first()])

@@ -1,6 +1,6 @@
 """How is one head trained again and again, from the same beginning each time, without building it again?"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,22 +64,33 @@ def _state(head: "keras.Model") -> list[Any]:
     return [*head.variables, *head.optimizer.variables]
 
 
-def out_of_fold(
-    dealt: Folds, features: np.ndarray, trainings: Trainings, parts: Sequence[Part], seed: int, bar: tqdm
-) -> np.ndarray:
-    """What is predicted for each photo by the head that was trained without its fold.
+def train_each(
+    dealt: Folds, features: np.ndarray, trainings: Trainings, parts: Iterable[Part], seed: int
+) -> Iterator[tuple[Part, np.ndarray]]:
+    """Train without each fold in turn; the fold, and what is predicted for the photos it judges, int (k,).
 
     features: float32 (N, d), row for row with the table of photos, or (views, N, d): learnt from are all views,
-    watched and judged is the first, the photo as it is. parts: the trainings to do; their repeats decide the rows of
-    what is returned, int (repeats, n), places in `dealt.classes`. `bar` goes on by one for each training.
+    watched and judged is the first, the photo as it is. Predicted are places in `dealt.classes`.
     """
     views, y = features.reshape(-1, *features.shape[-2:])[:, dealt.rows], dealt.labels
     x = views[0]
-    predicted = np.full((1 + max(part.repeat for part in parts), len(y)), -1)
     for part in parts:
         at = (seed + part.repeat * dealt.count + part.fold) % 2**32
         learnt = views[:, part.train].reshape(-1, x.shape[1]), np.tile(y[part.train], len(views))
         watched = x[part.watched], y[part.watched]
-        predicted[part.repeat, part.judged] = trainings.predict(at, learnt, watched, x[part.judged])
+        yield part, trainings.predict(at, learnt, watched, x[part.judged])
+
+
+def out_of_fold(
+    dealt: Folds, features: np.ndarray, trainings: Trainings, parts: Sequence[Part], seed: int, bar: tqdm
+) -> np.ndarray:
+    """What is predicted for each photo by the head that was trained without its fold, see `train_each`.
+
+    parts: the trainings to do; their repeats decide the rows of what is returned, int (repeats, n). `bar` goes on by
+    one for each training.
+    """
+    predicted = np.full((1 + max(part.repeat for part in parts), len(dealt.labels)), -1)
+    for part, judged in train_each(dealt, features, trainings, parts, seed):
+        predicted[part.repeat, part.judged] = judged
         bar.update()
     return predicted

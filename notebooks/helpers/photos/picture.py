@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pillow_heif
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 from scipy.fft import dctn
 
 from helpers.photos.kinds import kind_of, why_no_picture
@@ -64,6 +64,14 @@ class Photo:
     taken: str | None
     camera: str | None
     phash: str
+
+
+def middle_square(picture: Image.Image, size: int) -> Image.Image:
+    """The middle square of a picture, in RGB, resized with antialiasing to `size` × `size` pixels.
+
+    The one resize of the project: what networks read and what is measured of a photo both go through it.
+    """
+    return ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
 
 
 def read_photo(path: Path) -> Photo:

@@ -29,10 +29,16 @@ def group_near_duplicates(hashes: list[str], digests: list[str]) -> np.ndarray:
         distance = np.bitwise_count(bits[start : start + _BLOCK, None] ^ bits[None, start:])
         left, right = np.nonzero(distance <= NEAR_BITS)
         edges.append(np.stack([known[left + start], known[right + start]]))
-    rows, columns = np.concatenate(edges, axis=1)
-    graph = coo_array((np.ones(len(rows), dtype=bool), (rows, columns)), shape=(len(hashes), len(hashes)))
-    _, component = connected_components(graph, directed=False)
-    return pd.factorize(component)[0].astype(np.int64)
+    return connected(np.concatenate(edges, axis=1), len(hashes))
+
+
+def connected(pairs: np.ndarray, count: int) -> np.ndarray:
+    """The same number for whatever pairs connect, directly or not.
+
+    pairs: int (2, k), places from 0 to count − 1. Returns int64 (count,), numbered from 0 in order of first appearance.
+    """
+    graph = coo_array((np.ones(pairs.shape[1], dtype=bool), tuple(pairs)), shape=(count, count))
+    return pd.factorize(connected_components(graph, directed=False)[1])[0].astype(np.int64)
 
 
 def _equal_pairs(digests: list[str]) -> np.ndarray:

@@ -66,7 +66,7 @@ def _laid_over(axis: Axes, judged: pd.DataFrame) -> None:
     axis.plot([SCENE, 1], [COPY, COPY], color="black", linestyle=":", linewidth=1.2)
     note = {"fontsize": 9, "va": "center", "in_layout": False}
     axis.text(SCENE - 0.02, COPY, f"one scene from {SCENE:.2f} →", ha="right", **note)
-    axis.text(1.0, COPY - 0.1, f"one picture from {COPY:.2f} ↑", ha="right", **note)
+    axis.text(1.0, COPY - 0.1, f"a copy from {COPY:.2f} ↑", ha="right", **note)
     axis.set(title="Laid over each other", xlim=(0, 1.02), ylim=(-1, 1.05))
     axis.set(xlabel="agreement of the two photos", ylabel="agreement of the worst tenth of their parts")
 

@@ -23,9 +23,10 @@ _AROUND, _PARTS = 0.4, 36  # what two exposures share: that much of what is arou
 #: A class of which fewer test photos than this are left can no longer be judged.
 ENOUGH = 10
 _BATCH = 32  # pictures handed to the network together
-_COLUMNS = ["a", "b", "similarity", "bits", "how", "kind", "splits", "same_label", "agreement", "poorest"]
+_COLUMNS = ["a", "b", "similarity", "bits", "how", "kind", "splits", "across", "same_label"]
+_COLUMNS += ["agreement", "poorest"]
 
-NO_PAIRS = pd.DataFrame(columns=_COLUMNS)
+NO_PAIRS = pd.DataFrame(columns=_COLUMNS).astype({"across": bool, "same_label": bool})
 Embed = Callable[[list[np.ndarray]], np.ndarray]
 
 
@@ -40,10 +41,10 @@ def find_leaks(
 
     Returns one row a pair: a < b (row numbers in the table), similarity (cosine of the features), bits (of the 64 of
     the perceptual hashes, how many differ; missing for plain surfaces), how (what turns b into a, one of VIEWS), kind
-    ("copy", or "burst": the same scene, another exposure), splits ("train–test", or one name), same_label, agreement
-    and poorest (see `copies.compare`). Pairs across splits first, copies first, the most alike first. Of many copies
-    of one picture not every pair is listed, but each copy's nearest in every split is. Raises ValueError if features
-    and table differ in length.
+    ("copy", or "burst": the same scene, another exposure), splits ("train–test", or one name), across (whether these
+    are two), same_label, agreement and poorest (see `copies.compare`). Pairs across splits first, copies first, the
+    most alike first. Of many copies of one picture not every pair is listed, but each copy's nearest in every split
+    is. Raises ValueError if features and table differ in length.
     """
     compared = compare(photos, features) if compared is None else compared
     copy = compared["poorest"] >= COPY

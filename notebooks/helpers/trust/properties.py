@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image, ImageOps
+from PIL import Image
 
+from helpers.photos.picture import middle_square
 from helpers.progress import progress
 
 SIZE = 224  # pixels: what most networks read, and enough for all that is measured here
@@ -90,8 +91,7 @@ def measure(picture: Image.Image) -> dict[str, float]:
     saturation: HSV's S, 0–1; sharpness: log10 of the variance of the Laplacian (Pech-Pacheco et al., "Diatom
     autofocusing in brightfield microscopy", 2000).
     """
-    # The square of helpers.features.read_square, which is not imported because it brings TensorFlow.
-    square = ImageOps.fit(picture, (SIZE, SIZE), Image.Resampling.BICUBIC)
+    square = middle_square(picture, SIZE)
     grey = np.asarray(square.convert("L"), dtype=np.float32)
     tiles = np.asarray(square.reduce(SIZE // COARSE), dtype=np.float32)
     highest, lowest = tiles.max(axis=2), tiles.min(axis=2)

@@ -10,6 +10,7 @@ from sklearn.utils.extmath import randomized_svd
 from helpers.trust.alone import ONE_THREAD
 
 ALPHA = 0.05
+FOUND, NOTHING, CANNOT_TELL = "found", "nothing found", "cannot tell"
 PERMUTATIONS = 499
 COMPONENTS = 128  # of the features: fewer miss a zoom or other brightness, more find no more
 #: Called a shift from this AUC on: of two photos, one of each split, the right one is picked 6 times out of 10.
@@ -87,8 +88,8 @@ def metrics(found: Shift) -> dict[str, float | None]:
 
 def _state(row: Any) -> str:
     if row.p_corrected < ALPHA and row.auc >= MATERIAL:
-        return "found"
-    return "nothing found" if row.high <= UNSEEN else "cannot tell"
+        return FOUND
+    return NOTHING if row.high <= UNSEEN else CANNOT_TELL
 
 
 def _comparable(photos: pd.DataFrame, split: str, leaked: np.ndarray) -> np.ndarray:

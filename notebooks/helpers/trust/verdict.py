@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from helpers.trust.shift import Shift
+from helpers.trust.shift import CANNOT_TELL, NOTHING, Shift
 from helpers.trust.shift import metrics as shift_metrics
 from helpers.trust.shortcuts import Price, Shortcuts, ridge
 from helpers.trust.shortcuts import metrics as shortcut_metrics
-from helpers.trust.words import shift_verdict, shortcut_verdict
+from helpers.trust.words import SHORT, shift_verdict, shortcut_verdict
 
 NOT_ASKED = "not looked for (AUDIT = False)"
 
@@ -26,7 +26,7 @@ def quick_right(features: np.ndarray, photos: pd.DataFrame, learnt_from: pd.Seri
 
 def pairs_in_words(photos: pd.DataFrame, pairs: pd.DataFrame, dropped: pd.Series) -> str:
     """How many photos are there twice, where, and whether under one label; pairs: from `leaks.find_leaks`."""
-    across, copy = _across(pairs), pairs["kind"] == "copy"
+    across, copy = pairs["across"], pairs["kind"] == "copy"
     said = [
         f"{_count((across & copy).sum(), 'pair')} of copies across splits, {(~across & copy).sum()} within a split.",
     ]
@@ -41,10 +41,6 @@ def pairs_in_words(photos: pd.DataFrame, pairs: pd.DataFrame, dropped: pd.Series
     if dropped.any():
         said.append(f'LEAKS = "drop": {_count(dropped.sum(), "photo")} left out of training and validation.')
     return "\n".join(said)
-
-
-def _across(pairs: pd.DataFrame) -> pd.Series:
-    return pairs["splits"].astype(str).str.contains("–")  # as text: a table without rows has no type
 
 
 def _count(number: int, what: str) -> str:
@@ -70,9 +66,9 @@ def leak_verdict(leak: dict[str, Any], dropped: int) -> str:
     if dropped:
         return f"found; {_count(dropped, 'photo')} left out of training for it"
     if not leak["of"]:
-        return "cannot tell, too few photos"
+        return SHORT[CANNOT_TELL]
     if not leak["leaked"]:
-        return "nothing found"
+        return SHORT[NOTHING]
     found = f"found, {leak['leaked']} of {leak['of']} test photos"
     if leak["too_few"] or not leak["clean_of"]:
         return f"{found}; too few others to tell what that costs"
@@ -91,7 +87,7 @@ def trust_metrics(
     """`metrics` with what this section found, under the names of metrics.json; None for what was not looked for."""
     if shortcuts is None:
         return metrics | {"verdict": verdict}
-    across = _across(pairs) & (pairs["kind"] == "copy")
+    across = pairs["across"] & (pairs["kind"] == "copy")
     clean = {"test_without_leaks": leak["clean_accuracy"], "test_without_leaks_ci95": leak["clean_ci95"]}
     return metrics | {
         "leaks": {"pairs": int(across.sum()), "test_photos": leak["leaked"]},

@@ -3,10 +3,10 @@
 import pandas as pd
 
 from helpers.trust.properties import BACKGROUND, NAMES
-from helpers.trust.shift import Shift
+from helpers.trust.shift import CANNOT_TELL, FOUND, NOTHING, Shift
 from helpers.trust.shortcuts import COST, Price, Shortcuts
 
-FOUND, NOTHING, CANNOT_TELL = "found", "nothing found", "cannot tell"
+SHORT = {NOTHING: NOTHING, CANNOT_TELL: "cannot tell, too few photos"}  # where nothing was found, as a verdict
 #: Fewer planted shifts found than this: a real one is as likely to be missed.
 POWER = 0.5
 #: Fewer photos than this on which a shortcut misleads say nothing: right on all 9 of them, 0.70 is still possible.
@@ -32,7 +32,7 @@ def shortcut_verdict(found: Shortcuts, priced: Price) -> str:
     """What the network could see besides the subject, as short as it goes."""
     state = shortcut_state(found, True, priced)
     if state != FOUND:
-        return {NOTHING: "nothing found", CANNOT_TELL: "cannot tell, too few photos"}[state]
+        return SHORT[state]
     seen = priced.misled[priced.misled["seen_by_network"]]
     if seen["leans"].any():
         return f"found, costs about {seen.loc[seen['leans'], 'cost'].max():.2f}"
@@ -49,7 +49,7 @@ def shift_verdict(found: Shift) -> str:
     if state == FOUND:
         splits = found.table.loc[found.table["state"] == FOUND, "split"]
         return f"found: {' and '.join(_SPLITS[split] for split in splits)} photos differ from training photos"
-    return {NOTHING: "nothing found", CANNOT_TELL: "cannot tell, too few photos"}[state]
+    return SHORT[state]
 
 
 def files_in_words(found: Shortcuts) -> str:
