@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import run_folders, runs
+from helpers import features, run_folders, runs
 from helpers.photos import Source, prepare
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")
@@ -272,6 +272,31 @@ def test_preparing_with_a_fault_at_each_write(small, error, monkeypatch, fingerp
         if faults.calls < number:
             break
     assert number > 40 and failed > 30
+
+
+@pytest.mark.parametrize("error", [errno.ENOSPC, errno.EACCES])
+def test_extracting_features_with_a_fault_at_each_write(table, tmp_path, error, monkeypatch):
+    photos, tiny = pd.read_csv(table).head(40), children.extractor()
+    whole = features.extract(photos, tiny, tmp_path / "whole")
+    left = {path.name for path in (tmp_path / "whole").iterdir()}
+    number = failed = 0
+    while True:
+        number += 1
+        store = tmp_path / str(number)
+        with monkeypatch.context() as patched:
+            faults = Faults(patched, number, error)
+            try:
+                features.extract(photos, tiny, store)
+            except OSError as caught:
+                failed += 1
+                assert str(store) in str(caught), caught
+                if error == errno.ENOSPC:
+                    assert "free" in str(caught), caught
+        np.testing.assert_array_equal(features.extract(photos, tiny, store), whole)
+        assert {path.name for path in store.iterdir()} == left
+        if faults.calls < number:
+            break
+    assert failed > 4
 
 
 def test_a_disk_too_small_is_told_before_anything_is_written(pile, monkeypatch):
