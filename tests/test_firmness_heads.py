@@ -167,18 +167,50 @@ def test_the_nearest_mean_is_the_simplest_on_blobs():
     assert firm_plots.ladder(found).axes
 
 
+def test_all_rungs_learn_from_the_same_photos_and_the_watched_ones_are_priced_apart(monkeypatch):
+    photos, x = blobs(60, 8.0)
+    dealt, configured = validate(photos, x)
+    learnt = (
+        {part.train.size for part in dealt.first()},
+        {part.train.size + part.watched.size for part in dealt.first()},
+    )
+    seen = {"nearest": set(), "logistic": set()}
+
+    def nearest(features, y, groups, judged):
+        seen["nearest"].add(len(features))
+        return np.zeros(len(judged), dtype=int)
+
+    def logistic(features, y, groups, judged):
+        seen["logistic"].add(len(features))
+        return (judged[:, 0] > 4).astype(int) if len(features) in learnt[1] else np.zeros(len(judged), dtype=int)
+
+    monkeypatch.setattr(ladder, "_nearest", nearest)
+    monkeypatch.setattr(ladder, "_logistic", logistic)
+    monkeypatch.setattr(ladder, "DENSE", ())
+    found = ladder.climb(dealt, x, build_head, fit_head, [8], configured, 0)
+    assert seen == {"nearest": learnt[0], "logistic": learnt[0] | learnt[1]} and not learnt[0] & learnt[1]
+    assert found.watched_too[0] == pytest.approx(0.5, abs=0.02)
+    assert "learning from those too it tells 1.00 right (+0.500" in ladder.in_words(found)
+    told = metrics(dealt, configured, found, None)["ladder"]["validation_photos_too"]
+    assert told["low"] < told["gain"] == found.watched_too[0]
+
+
 def test_the_configured_head_stands_for_its_depth():
     assert ladder.rungs([256]) == [(256,), *ladder.DENSE[1:]]
     assert ladder.rungs([]) == [(), *ladder.DENSE]
     assert ladder.rungs([9] * 5) == [*ladder.DENSE, (9,) * 5]
 
 
+GAIN = (0.0, -0.01, 0.01)
+
+
 def test_the_ladder_prefers_what_is_truly_better_and_says_which_head_is_worse():
     good, bad = np.arange(200) < 190, np.arange(200) < 130
-    found = ladder.compare({"simple": bad, "middling": good, "deep": np.arange(200) < 191, "yours": bad}, "yours")
+    rungs = {ladder.LOGISTIC: bad, "middling": good, "deep": np.arange(200) < 191, "yours": bad}
+    found = ladder.compare(rungs, "yours", GAIN)
     assert (found.best, found.simplest) == ("deep", "middling")
     assert "yours, does worse" in ladder.in_words(found)
-    alone = ladder.compare({"simple": bad, "deep": good}, "deep")
+    alone = ladder.compare({"simple": bad, "deep": good}, "deep", GAIN)
     assert alone.simplest == alone.best == "deep"
 
 

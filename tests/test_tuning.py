@@ -6,10 +6,11 @@ import optuna
 import pandas as pd
 import pytest
 
-from helpers import result_plots, tuning
+from helpers import result_plots, study, tuning
 from helpers.firmness.folds import deal
 from helpers.search import Search
-from helpers.tuning import study_name, tune
+from helpers.study import study_name
+from helpers.tuning import tune
 
 SETTINGS = {"DATASET": "../photos/pets", "BACKBONE": "ResNet50", "EPOCHS": 3, "BATCH_SIZE": 8}
 SETTINGS |= {"HEAD": [100, 7], "DROPOUT": 0.5, "LEARNING_RATE": 1e-3, "WEIGHT_DECAY": 0.0}
@@ -67,9 +68,9 @@ def photos():
 def search(photos, folder, stub=None, trials=3, told=SETTINGS, **more):
     table, features, pairs = photos
     stub = stub or Stub()
-    learn = table["split"] != "test"
+    learn = (table["split"] != "test").to_numpy()
     cells = stub.build_head, stub.fit_head
-    return tune(table[learn], pairs, features[learn], *cells, trials, told, 1, folder, **({"folds": 3} | more))
+    return tune(table[learn], pairs, features[..., learn, :], *cells, trials, told, 1, folder, **({"folds": 3} | more))
 
 
 def tried(found):
@@ -101,6 +102,30 @@ def test_the_test_photos_are_never_looked_at(photos, tmp_path):
     again = search((changed, poisoned, pairs), tmp_path / "poisoned", trials=6)
     pd.testing.assert_frame_equal(tried(clean), tried(again))
     assert clean.in_words() == again.in_words()
+
+
+def test_the_number_of_views_is_searched_where_there_are_some(photos, tmp_path):
+    table, plain, pairs = photos
+    test = (table["split"] == "test").to_numpy()
+    features = np.stack([plain, plain + 100, plain + 200])
+    sizes = []
+
+    class Counts(Stub):
+        def fit_head(self, head, x, y, watched):
+            sizes.append({int(view) for view in x[:, 0] // 50})
+            super().fit_head(head, x, y, watched)
+            assert (watched[0][:, 0] < 50).all()  # watched and judged is the photo as it is
+
+    stub = Counts()
+    found = search((table, features, pairs), tmp_path, stub, 5)  # none is given up this early
+    assert set(found.trials["views"]) <= {0, 1, 2} and found.trials["views"].nunique() > 1
+    learnt = [max(size) // 2 for size in sizes]
+    assert learnt[:3] == [2, 2, 2]  # the configured head
+    assert learnt[3:] == [views for views in found.trials["views"] for _ in range(3)]
+    assert found.settings()["AUGMENT_VIEWS"] == found.best()["views"]
+    assert result_plots.tuning(found).axes[-1].get_xlabel()
+    shown = {row.tobytes() for rows in stub.seen + stub.asked for row in rows}
+    assert not shown & {row.tobytes() for row in features[:, test].reshape(-1, 4)}
 
 
 def test_copies_are_never_on_both_sides(photos, tmp_path):
@@ -182,8 +207,8 @@ def test_the_code_of_the_cells_is_part_of_the_name(photos):
     def other():
         return 2
 
-    assert tuning._code(one) != tuning._code(other)
-    names = {study_name(SETTINGS, [photos[1]], [tuning._code(function)]) for function in (one, other)}
+    assert study.code(one) != study.code(other)
+    names = {study_name(SETTINGS, [photos[1]], [study.code(function)]) for function in (one, other)}
     assert len(names) == 2
 
 

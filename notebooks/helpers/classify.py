@@ -31,32 +31,38 @@ def load(run_folder: Path) -> tuple[keras.Model, list[str]]:
         raise ValueError(f"{file} cannot be used: {str(error).partition(chr(10))[0]} Run it again.") from error
 
 
-def classify(model: keras.Model, classes: list[str], where: str | Path) -> pd.DataFrame:
-    """Classify one photo, or every file of a folder and the folders in it.
+def classify(model: keras.Model, classes: list[str], *where: str | Path) -> pd.DataFrame:
+    """Classify photos; of a folder every file in it and in the folders in it.
 
-    Photos go the way the training photos went: upright, RGB, resized, encoded. Returns one row a file in the order
-    of their names: file (path below `where`), label, probability, and reason for one that is no photo (label None
-    then). Raises FileNotFoundError if there is nothing at `where`.
+    Photos go the way the training photos went: upright, RGB, resized, encoded. Returns one row a file, place by place
+    in the order of their names: file (path below its place), label, probability, and reason for one that is no photo
+    (label None then). Raises FileNotFoundError if there is nothing at a place.
     """
-    where = find_path(where)
-    if not where.exists():
-        raise FileNotFoundError(
-            f"PREDICT = {str(where)!r}: there is no such photo or folder (looked from {Path.cwd()})."
-        )
-    files = [where] if where.is_file() else sorted(f for f in where.rglob("*") if f.is_file() and f.name[0] != ".")
-    root = where.parent if where.is_file() else where
+    files = [found for place in where for found in _files(find_path(place))]
     # Compiling takes longer than answering for a few photos.
     answer_all = model.predict_on_batch if len(files) > BATCH else lambda pixels: model(pixels, training=False).numpy()
     rows = []
     for start in range(0, len(files), BATCH):
-        read = [(file, *_read(file, model.input_shape[1])) for file in files[start : start + BATCH]]
+        read = [(name, *_read(file, model.input_shape[1])) for file, name in files[start : start + BATCH]]
         photos = [pixels for _, pixels, _ in read if pixels is not None]
         answers = iter(answer_all(np.stack(photos).astype(np.float32)) if photos else [])
-        for file, pixels, reason in read:
+        for name, pixels, reason in read:
             answer = next(answers) if pixels is not None else None
             label, probability = (None, None) if answer is None else (classes[answer.argmax()], float(answer.max()))
-            rows.append((str(file.relative_to(root)), label, probability, reason))
+            rows.append((name, label, probability, reason))
     return pd.DataFrame(rows, columns=["file", "label", "probability", "reason"])
+
+
+def _files(place: Path) -> list[tuple[Path, str]]:
+    """The files at a place, each with its path below it."""
+    if not place.exists():
+        raise FileNotFoundError(
+            f"PREDICT = {str(place)!r}: there is no such photo or folder (looked from {Path.cwd()})."
+        )
+    if place.is_file():
+        return [(place, place.name)]
+    found = sorted(file for file in place.rglob("*") if file.is_file() and file.name[0] != ".")
+    return [(file, str(file.relative_to(place))) for file in found]
 
 
 def _read(file: Path, size: int) -> tuple[np.ndarray | None, str]:

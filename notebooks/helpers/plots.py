@@ -129,18 +129,35 @@ def by_epoch(history: pd.DataFrame, mark: float, told: str) -> Figure:
 
 
 def confusion(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[str]) -> Figure:
-    """Which class was taken for which; where there are many, the ones most often mistaken."""
+    """Which class was taken for which: the confusion matrix, or where there are many classes its largest mistakes."""
     matrix = confusion_matrix(truth, predicted, labels=list(classes))
-    shown = np.arange(len(classes))
     if len(classes) > MOST_CLASSES:
-        wrong = matrix.sum(axis=0) + matrix.sum(axis=1) - 2 * np.diag(matrix)
-        shown = np.sort(np.argsort(-wrong, kind="stable")[:MOST_CLASSES])
-    side = 2.6 + 0.36 * len(shown)
+        return _largest_mistakes(matrix, classes)
+    side = 2.6 + 0.36 * len(classes)
     figure, axis = plt.subplots(figsize=(side + 1, side))
-    display = ConfusionMatrixDisplay(matrix[np.ix_(shown, shown)], display_labels=[classes[i] for i in shown])
-    display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=90 if len(shown) > 4 else 0)
-    most = "" if len(shown) == len(classes) else f", the {len(shown)} classes most often mistaken"
-    axis.set(title=f"Test photos{most}", xlabel="predicted", ylabel="true")
+    display = ConfusionMatrixDisplay(matrix, display_labels=list(classes))
+    display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=90 if len(classes) > 4 else 0)
+    axis.set(title="Test photos", xlabel="predicted", ylabel="true")
+    return figure
+
+
+def _largest_mistakes(matrix: np.ndarray, classes: Sequence[str]) -> Figure:
+    """The cells off the diagonal with the most photos, of equals the ones from the smaller class first."""
+    photos, wrong = matrix.sum(axis=1), matrix - np.diag(np.diag(matrix))
+    true, taken = np.nonzero(wrong)
+    order = np.lexsort((photos[true], -wrong[true, taken]))[:MOST_CLASSES]
+    names = [f"{classes[a]} for {classes[b]}" for a, b in zip(true[order], taken[order], strict=True)]
+    counts = wrong[true, taken][order]
+    figure, axis = plt.subplots(figsize=(8, 1.4 + 0.25 * max(len(order), 1)))
+    bars = axis.barh(np.arange(len(order)), counts, color=BLUE, tick_label=names)
+    axis.bar_label(bars, [f"{n} of {photos[a]}" for n, a in zip(counts, true[order], strict=True)], padding=4)
+    axis.set(
+        xlim=(0, 1.15 * counts.max(initial=1)), xlabel="test photos of the first class that were taken for the second"
+    )
+    title = f"Most often mistaken: {len(order)} of {len(true)} pairs of classes, {wrong.sum()} mistakes in all"
+    figure.suptitle(title, x=0.01, ha="left", size="medium")  # the names leave little room above the axis
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    axis.invert_yaxis()
     return figure
 
 

@@ -63,6 +63,7 @@ AXES = {
     "dropout": "dropout",
     "learning_rate": "learning rate",
     "weight_decay": "weight decay",
+    "views": "augmented views",
 }
 
 
@@ -72,7 +73,7 @@ def tuning(search: "Search") -> Figure:
     Heads given up early are grey crosses at the score of the folds they were tried on; the best head is ringed, the
     dashed line is the configured head.
     """
-    names = sorted(AXES, key=lambda name: -search.importance.get(name, 0))
+    names = sorted(AXES.keys() & search.trials.columns, key=lambda name: (-search.importance.get(name, 0), name))
     best, pruned = search.best(), search.trials["pruned"]
     figure, axes = plt.subplots(1, len(names), figsize=(11, 2.9), sharey=True)
     for axis, name in zip(axes, names, strict=True):
@@ -86,7 +87,7 @@ def tuning(search: "Search") -> Figure:
         elif name == "units":
             axis.set_xscale("log", base=2)
             axis.set_xticks([64, 256, 1024], ["64", "256", "1024"])
-        elif name == "layers":
+        elif name in ("layers", "views"):
             axis.xaxis.get_major_locator().set_params(integer=True)
         share = f"\nexplains {search.importance[name]:.0%}" if name in search.importance else ""
         axis.set(xlabel=f"{AXES[name]}{share}")

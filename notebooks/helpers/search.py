@@ -16,7 +16,8 @@ class Search:
     """The heads that were tried, and what the best of them gains.
 
     `trials`: one row a head, in the order they were tried: layers, units (of the first layer), dropout, learning_rate,
-    weight_decay, score (share of right photos, out of fold; of the folds that were run where pruned), pruned, seconds.
+    weight_decay, views (if there were some to search), score (share of right photos, out of fold; of the folds that
+    were run where pruned), pruned, seconds.
     `right`: bool (heads not pruned, n), which photos each had right, in the order of the rows not pruned.
     `configured`: bool (n,), the same for the configured head. `importance`: hyper-parameter → share of the differences
     it explains, empty for too few heads. n: different photos; near-duplicates count once. `left_out`: classes with too
@@ -109,9 +110,11 @@ class Search:
 
 def as_settings(row: "dict[str, Any] | pd.Series") -> dict[str, Any]:
     """The settings of a row of `Search.trials`: each layer has half the units of the one before."""
+    views = {"AUGMENT_VIEWS": int(row["views"])} if "views" in row else {}
     return {
         "HEAD": [int(row["units"]) >> number for number in range(int(row["layers"]))],
         "DROPOUT": round(float(row["dropout"]), 1),
         "LEARNING_RATE": float(f"{row['learning_rate']:.2g}"),
         "WEIGHT_DECAY": float(f"{row['weight_decay']:.2g}"),
+        **views,
     }

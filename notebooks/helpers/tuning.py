@@ -1,32 +1,27 @@
-"""Which head, learning rate and weight decay would do better than the configured ones?"""
+"""Which head, learning rate, weight decay and number of views would do better than the configured ones?"""
 
 import hashlib
-import inspect
-import logging
 import time
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from helpers import MODELS
-from helpers.files import safe_name
 from helpers.firmness.folds import Folds, deal, least
 from helpers.firmness.trainings import FitHead, Trainings, train_each
 from helpers.progress import progress
 from helpers.search import Search, as_settings
+from helpers.study import as_bits, as_text, code, finished, open_study, study_name
 
 if TYPE_CHECKING:
     import keras
     import optuna  # imported where it is used: it takes two seconds that a run without tuning need not wait
 
 FOLDS = 5
-SPACE = "1"  # goes into the study's name: change it with `suggest`, and old trials are not mixed with new ones
+SPACE = "2"  # goes into the study's name: change it with `suggest`, and old trials are not mixed with new ones
 FEWEST = 4  # trials before importances are worth reading
 CONFIGURED = ("HEAD", "DROPOUT", "LEARNING_RATE", "WEIGHT_DECAY")
 
@@ -46,11 +41,12 @@ def tune(
     """Try `trials` heads on cached features, scored by stratified cross-validation grouped by near-duplicates.
 
     Hand in training and validation photos only: their rows of the table (columns label, split, group, digest), and row
-    for row their features, float32 (n, d). pairs: from `trust.leaks.find_leaks`, columns a and b, as the index of
-    `photos` has them; those with photos that are not here are ignored. build_head takes (d, classes, hidden=,
-    dropout=, learning_rate=, weight_decay=) and returns a compiled head; fit_head takes (head, x, y, watched).
-    settings: HEAD, DROPOUT, LEARNING_RATE and WEIGHT_DECAY are the configured head's, scored on the same folds;
-    DATASET and BACKBONE name the study; EPOCHS and BATCH_SIZE, which also decide a score, are part of its name.
+    for row their features, float32 (n, d), or (1 + views, n, d) with the plain photos first: then the number of views
+    to learn from is searched too, up to those that are there. pairs: from `trust.leaks.find_leaks`, columns a and b, as
+    the index of `photos` has them; those with photos that are not here are ignored. build_head takes (d, classes,
+    hidden=, dropout=, learning_rate=, weight_decay=) and returns a compiled head; fit_head takes (head, x, y, watched).
+    settings: HEAD, DROPOUT, LEARNING_RATE and WEIGHT_DECAY are the configured head's, scored on the same folds with all
+    views; DATASET and BACKBONE name the study; EPOCHS and BATCH_SIZE, which also decide a score, are part of its name.
 
     What was tried is kept in <folder>/tuning.db under a name that changes with photos, features, folds, seed and the
     code of both functions: interrupted, or asked for more heads, the next run goes on, and ends with the same heads as
@@ -59,26 +55,27 @@ def tune(
     """
     import optuna
 
+    features = features.reshape(-1, *features.shape[-2:])
     dealt = deal(photos.reset_index(drop=True), _of_these(pairs, photos.index), folds, seed)
     if dealt is None:
         raise ValueError(f"TUNE_TRIALS: fewer than two classes have the {least(folds)} different photos it takes.")
     score = Scorer(dealt, features, build_head, fit_head, seed)
     told = [settings.get(name) for name in ("EPOCHS", "BATCH_SIZE")]
     watched = [part.watched for part in dealt.first()]
-    arrays = [features[dealt.rows], dealt.labels, dealt.folds, dealt.counts, *watched]
-    name = study_name(settings, arrays, [SPACE, seed, told, _code(build_head), _code(fit_head)])
-    with _study(folder, name) as study:
+    arrays = [features[:, dealt.rows], dealt.labels, dealt.folds, dealt.counts, *watched]
+    name = study_name(settings, arrays, [SPACE, seed, told, code(build_head), code(fit_head)])
+    with open_study(folder, name) as study:
         configured = _configured(study, settings, score)
-        todo = trials - len(_finished(study))
+        todo = trials - len(finished(study))
         with progress("Tuning", todo * folds, unit="fold") as bar:
             for _ in range(todo):
-                study.sampler = optuna.samplers.TPESampler(seed=seed + len(_finished(study)), multivariate=True)
+                study.sampler = optuna.samplers.TPESampler(seed=seed + len(finished(study)), multivariate=True)
                 _try(study, score, bar)
-        finished = _finished(study)[:trials]
-        whole = [trial for trial in finished if trial.state == optuna.trial.TrialState.COMPLETE]
+        tried = finished(study)[:trials]
+        whole = [trial for trial in tried if trial.state == optuna.trial.TrialState.COMPLETE]
         return Search(
-            pd.DataFrame([_row(trial) for trial in finished]),
-            np.array([_bits(trial.user_attrs["right"]) for trial in whole]),
+            pd.DataFrame([_row(trial) for trial in tried]),
+            np.array([as_bits(trial.user_attrs["right"]) for trial in whole]),
             configured,
             _importance(study, whole, seed),
             dealt.left_out,
@@ -101,25 +98,26 @@ class Scorer:
     ) -> None:
         self.dealt, self.features, self.seed = dealt, features, seed
         self.build_head, self.fit_head = build_head, fit_head
-        self.photos = int(dealt.counts.sum())
+        self.photos, self.views = int(dealt.counts.sum()), len(features) - 1
 
     def folds(self, settings: dict[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """For each fold: places of the different photos judged, and whether each was told right, bool."""
+        seen = self.features[: 1 + settings.get("AUGMENT_VIEWS", self.views)]
         options = {name.lower(): settings[name] for name in CONFIGURED[1:]} | {"hidden": settings["HEAD"]}
 
         def build_head(features: int, classes: int) -> "keras.Model":
             return self.build_head(features, classes, **options)
 
         dealt = self.dealt
-        trainings = Trainings(build_head, self.fit_head, self.features.shape[-1], len(dealt.classes))
+        trainings = Trainings(build_head, self.fit_head, seen.shape[-1], len(dealt.classes))
         place = np.cumsum(dealt.counts) - 1
-        for part, predicted in train_each(dealt, self.features, trainings, dealt.first(), self.seed):
+        for part, predicted in train_each(dealt, seen, trainings, dealt.first(), self.seed):
             counts = dealt.counts[part.judged]
             yield place[part.judged[counts]], (predicted == dealt.labels[part.judged])[counts]
 
 
-def suggest(trial: "optuna.Trial") -> dict[str, Any]:
-    """One head of the search space, in numbers that can be typed."""
+def suggest(trial: "optuna.Trial", views: int) -> dict[str, Any]:
+    """One head of the search space, in numbers that can be typed; at most so many views."""
     layers = trial.suggest_int("layers", 0, 3)
     units = 2 ** trial.suggest_int("log2_units", 6, 10)
     numbers = {
@@ -127,58 +125,9 @@ def suggest(trial: "optuna.Trial") -> dict[str, Any]:
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
         "weight_decay": trial.suggest_float("weight_decay", 1e-3, 3.0, log=True),
     }
+    if views:
+        numbers["views"] = trial.suggest_int("views", 0, views)
     return as_settings({"layers": layers, "units": units, **numbers})
-
-
-def study_name(settings: dict[str, Any], arrays: list[np.ndarray], others: list[Any]) -> str:
-    """Data set, backbone, and sixteen hex digits of everything else that decides a score."""
-    seen = hashlib.blake2b(repr(others).encode(), digest_size=8)
-    for array in arrays:
-        seen.update(repr((array.shape, array.dtype.str)).encode())
-        seen.update(np.ascontiguousarray(array))
-    return f"{safe_name(Path(str(settings['DATASET'])).name)}-{settings['BACKBONE']}-{seen.hexdigest()}"
-
-
-def _code(function: Callable) -> str:
-    """What a function says, so that a cell that was edited is another study."""
-    try:
-        return inspect.getsource(function)
-    except (OSError, TypeError):  # typed at a prompt
-        return function.__qualname__
-
-
-@contextmanager
-def _study(folder: Path, name: str) -> Iterator["optuna.Study"]:
-    import optuna
-
-    folder.mkdir(parents=True, exist_ok=True)
-    optuna.logging.set_verbosity(logging.WARNING)
-    lock = FileLock(folder / f".{name[-60:]}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(f"Another run is at the same search ({name}): wait, or set TUNE_TRIALS = 0.") from None
-    storage = optuna.storages.RDBStorage(f"sqlite:///{folder / 'tuning.db'}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2)
-            study = optuna.create_study(
-                storage=storage, study_name=name, direction="maximize", load_if_exists=True, pruner=pruner
-            )
-            for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-                study.tell(trial.number, state=optuna.trial.TrialState.FAIL)  # of a run that was killed
-            yield study
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()
-        lock.release()
-
-
-def _finished(study: "optuna.Study") -> list:
-    import optuna
-
-    return study.get_trials(states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED))
 
 
 def _configured(study: "optuna.Study", settings: dict[str, Any], score: Scorer) -> np.ndarray:
@@ -189,8 +138,8 @@ def _configured(study: "optuna.Study", settings: dict[str, Any], score: Scorer) 
         right = np.zeros(score.photos, dtype=bool)
         for rows, found in progress("Configured head", score.dealt.count, score.folds(mine), unit="fold"):
             right[rows] = found
-        study.set_user_attr(key, _text(right))
-    return _bits(study.user_attrs[key])
+        study.set_user_attr(key, as_text(right))
+    return as_bits(study.user_attrs[key])
 
 
 def _try(study: "optuna.Study", score: Scorer, bar: Any) -> None:
@@ -198,7 +147,7 @@ def _try(study: "optuna.Study", score: Scorer, bar: Any) -> None:
     import optuna
 
     trial = study.ask()
-    settings = suggest(trial)
+    settings = suggest(trial, score.views)
     began, right, seen = time.perf_counter(), np.zeros(score.photos, dtype=bool), 0
     pruned, step = False, 0
     try:
@@ -218,12 +167,12 @@ def _try(study: "optuna.Study", score: Scorer, bar: Any) -> None:
     if pruned:
         study.tell(trial, state=optuna.trial.TrialState.PRUNED)
     else:
-        trial.set_user_attr("right", _text(right))
+        trial.set_user_attr("right", as_text(right))
         study.tell(trial, right.mean())
 
 
 def _row(trial: Any) -> dict[str, Any]:
-    numbers = {name: trial.params[name] for name in ("layers", "dropout", "learning_rate", "weight_decay")}
+    numbers = {name: value for name, value in trial.params.items() if name != "log2_units"}
     last = trial.intermediate_values[max(trial.intermediate_values)]
     return {
         **numbers,
@@ -244,11 +193,3 @@ def _importance(study: "optuna.Study", whole: list, seed: int) -> dict[str, floa
         study, evaluator=optuna.importance.FanovaImportanceEvaluator(seed=seed)
     )
     return {name.replace("log2_", ""): float(share) for name, share in found.items()}
-
-
-def _text(right: np.ndarray) -> str:
-    return "".join("01"[int(one)] for one in right)
-
-
-def _bits(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), dtype=np.uint8) == ord("1")

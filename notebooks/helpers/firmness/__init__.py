@@ -17,7 +17,13 @@ def metrics(
     """What metrics.json says of it, to be merged into it; None for what was off."""
     return {
         "cross_validation": cross_validation.metrics(validated, dealt),
-        "ladder": rungs and {"best": rungs.best, "simplest": rungs.simplest, "rungs": rungs.table.to_dict("records")},
+        "ladder": rungs
+        and {
+            "best": rungs.best,
+            "simplest": rungs.simplest,
+            "rungs": rungs.table.to_dict("records"),
+            "validation_photos_too": dict(zip(("gain", "low", "high"), rungs.watched_too, strict=True)),
+        },
         "learning_curve": curve
         and {
             "verdict": curve.verdict,

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from helpers.firmness.cross_validation import CrossValidation
 from helpers.firmness.folds import Folds
 from helpers.firmness.intervals import wilson
-from helpers.firmness.paired import holm, mcnemar
+from helpers.firmness.paired import gain, holm, mcnemar
 from helpers.firmness.trainings import BuildHead, FitHead, Trainings, out_of_fold
 from helpers.progress import progress
 
@@ -38,12 +38,14 @@ class Ladder:
     `table`: one row a rung: rung, photos, right, accuracy, its 95 % Wilson interval low, high; p_value (McNemar's
     exact test against the best rung), p_corrected (Holm, for all pairs of rungs: which is the best is only known
     afterwards), alike (p_corrected ≥ ALPHA: not distinguishable from the best), configured (the head of the
-    notebook). `best`, `simplest`: names of rungs, simplest the first that is alike.
+    notebook). `best`, `simplest`: names of rungs, simplest the first that is alike. `watched_too`: how much larger a
+    share logistic regression tells right if it also learns from the photos that the heads only watch: gain, low, high.
     """
 
     table: pd.DataFrame
     best: str
     simplest: str
+    watched_too: tuple[float, float, float]
 
 
 def climb(
@@ -58,8 +60,9 @@ def climb(
     """Judge every rung on the folds of the first repeat; None where cross-validation is off.
 
     features: float32 (N, d) or (views, N, d), as for `out_of_fold`; the simple methods learn from the first view alone.
-    hidden: units of the notebook's own head, whose cross-validation `configured` is taken over. The heads only watch
-    the photos that are set aside to know when to stop; the simple methods need none and learn from those too.
+    hidden: units of the notebook's own head, whose cross-validation `configured` is taken over. All rungs learn from
+    the same photos. What setting aside others, to know when to stop, costs a head is told by logistic regression, which
+    needs none: it is fitted once more on both.
     """
     if dealt is None or configured is None:
         return None
@@ -67,9 +70,10 @@ def climb(
     heads = rungs(hidden)
     others = [units for units in heads if units != tuple(hidden)]
     right = {}
-    with progress("Simpler and deeper heads", (len(simple) + len(others)) * dealt.count, unit="training") as bar:
+    with progress("Simpler and deeper heads", (len(simple) + 1 + len(others)) * dealt.count, unit="training") as bar:
         for name, fit in simple.items():
             right[name] = _judge(dealt, features, fit, bar)
+        watched_too = gain(right[LOGISTIC], _judge(dealt, features, _logistic, bar, watched=True))
         for units in heads:
             if units == tuple(hidden):
                 right[named(units)] = configured.right[0]
@@ -77,7 +81,7 @@ def climb(
             trainings = Trainings(build_head, fit_head, features.shape[-1], len(dealt.classes), list(units))
             predicted = out_of_fold(dealt, features, trainings, list(dealt.first()), seed, bar)[0]
             right[named(units)] = dealt.right(predicted)
-    return compare(right, named(hidden))
+    return compare(right, named(hidden), watched_too)
 
 
 def rungs(hidden: Sequence[int]) -> list[tuple[int, ...]]:
@@ -92,7 +96,7 @@ def named(units: Sequence[int]) -> str:
     return f"{len(units)} Dense layer{'s' * (len(units) > 1)}: {', '.join(map(str, units))}"
 
 
-def compare(right: dict[str, np.ndarray], configured: str) -> Ladder:
+def compare(right: dict[str, np.ndarray], configured: str, watched_too: tuple[float, float, float]) -> Ladder:
     """The ladder of these rungs, from simple to complex: name → bool (n,), whether each photo was told right."""
     names = list(right)
     counts = {name: int(right[name].sum()) for name in names}
@@ -111,19 +115,19 @@ def compare(right: dict[str, np.ndarray], configured: str) -> Ladder:
     columns = ["rung", "photos", "right", "accuracy", "low", "high", "p_value", "p_corrected", "alike"]
     table = pd.DataFrame(rows, columns=columns)
     table["configured"] = table["rung"] == configured
-    return Ladder(table, best, table.loc[table["alike"], "rung"].iloc[0])
+    return Ladder(table, best, table.loc[table["alike"], "rung"].iloc[0], watched_too)
 
 
 Fit = Callable[[np.ndarray, np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 
 
-def _judge(dealt: Folds, features: np.ndarray, fit: Fit, bar: Any) -> np.ndarray:
+def _judge(dealt: Folds, features: np.ndarray, fit: Fit, bar: Any, watched: bool = False) -> np.ndarray:
     """Out of fold with fit(x, y, groups, x to judge) → int (k,); returns bool (n,), the photos that count."""
     plain = features.reshape(-1, *features.shape[-2:])[0]
     x, predicted = plain[dealt.rows], np.full(len(dealt.rows), -1)
     with threadpool_limits(1, user_api="blas"):  # many small matrices: threads would wait for each other
         for part in dealt.first():
-            side = np.sort(np.concatenate([part.train, part.watched]))
+            side = np.sort(np.concatenate([part.train, part.watched])) if watched else part.train
             predicted[part.judged] = fit(x[side], dealt.labels[side], dealt.groups[side], x[part.judged])
             bar.update()
     return dealt.right(predicted)
@@ -174,8 +178,14 @@ def in_words(found: Ladder | None) -> str:
             f"The simplest whose score is not distinguishable from it is {found.simplest}: {simplest['accuracy']:.2f} "
             f"(p = {simplest['p_corrected']:.2f}, corrected for the number of comparisons)."
         )
-    said.append("What is not a head learns from the validation photos too, which a head only watches.")
     yours = table[table["configured"]].iloc[0]
     if not yours["alike"]:
         said.append(f"The configured head, {yours.name}, does worse than the best: {yours['accuracy']:.2f}.")
+    more, low, high = found.watched_too
+    logistic = table.loc[LOGISTIC, "accuracy"]
+    said.append(
+        "All learn from the same photos, the validation photos kept out: they tell a head when to stop. "
+        f"Logistic regression needs none: learning from those too it tells {logistic + more:.2f} right ({more:+.3f}, "
+        f"95 % interval {low:+.3f} to {high:+.3f})."
+    )
     return " ".join(said)
