@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import binomtest
@@ -83,6 +84,26 @@ def test_a_clear_difference_is_called_one(models, mine, other, said):
     won, lost = len(set(mine) - set(other)), len(set(other) - set(mine))
     assert (found.won, found.lost) == (won, lost)
     assert found.p_value == binomtest(won, won + lost).pvalue < 0.05
+
+
+def test_the_best_of_many_pays_for_the_choice_and_alike_runs_are_one(models):
+    for name, right in (("a", range(8, 16)), ("b", range(8, 16)), ("c", range(8, 17)), ("d", range(8, 12))):
+        leave(models, name, right)
+    found = compare_runs(leave(models, "new", range(23)))
+    assert (found.best, found.choices, found.won, found.lost) == ("c", 3, 14, 0)
+    assert found.p_value == 3 * binomtest(14, 14).pvalue
+    assert "corrected for the choice among 3)" in found.in_words()
+
+
+def test_many_runs_of_luck_are_rarely_told_apart(tmp_path):
+    rng, told = np.random.default_rng(0), 0
+    for number in range(30):
+        models = tmp_path / str(number)
+        models.mkdir()
+        for run in range(12):
+            last = leave(models, f"luck {run}", np.flatnonzero(rng.random(PHOTOS) < 0.5))
+        told += compare_runs(last).verdict() != "not distinguishable"
+    assert told <= 2
 
 
 def test_the_same_answers(models):
@@ -235,3 +256,8 @@ def test_fine_tuned_runs_say_so(models):
     line = {"run": "a", "dataset": "pets", "classes": ["cat", "dog"], "fine_tuning": {"kept": True}}
     found = compare_runs(leave(models, "a", range(3), line=line | {"settings": {"HEAD": [], "FINE_TUNE_LAYERS": 20}}))
     assert found.shown().loc["a", "head"] == "none, 20 layers fine-tuned"
+
+
+def test_runs_with_batch_norm_say_so(models):
+    line = {"run": "a", "dataset": "pets", "classes": ["cat", "dog"], "settings": {"HEAD": [64, 8], "BATCH_NORM": True}}
+    assert compare_runs(leave(models, "a", range(3), line=line)).shown().loc["a", "head"] == "64-8 with BatchNorm"

@@ -26,8 +26,8 @@ class Compared:
     95 % Wilson interval), cross_validation (mean), leaks (test photos with a copy in training), seconds; None where a
     run did not say. `this`: the name of this run; `best`: of the other with the most right, None without another.
     `won`, `lost`: test photos that only this run, only the best other had right; `p_value`: McNemar's exact test of
-    the two. `elsewhere`: data set → runs on it whose test photos are others; `left_out`: what of runs.jsonl could not
-    be used.
+    the two, times `choices` (Bonferroni): from so many others, alike ones counted once, the best was taken.
+    `elsewhere`: data set → runs on it whose test photos are others; `left_out`: what of runs.jsonl could not be used.
     """
 
     runs: pd.DataFrame
@@ -36,6 +36,7 @@ class Compared:
     won: int
     lost: int
     p_value: float
+    choices: int
     elsewhere: dict[str, int]
     left_out: list[str]
 
@@ -66,9 +67,10 @@ class Compared:
             which = "The other run" if count == 1 else f"The best of {count} others"
             said += f"{which} on the same photos, {self.best} ({other.backbone}, head {other['head']}): {other.right}. "
             if self.won + self.lost:
+                chosen = f", corrected for the choice among {self.choices}" if self.choices > 1 else ""
                 said += (
                     f"Only this run has right: {self.won}, only the other: {self.lost}; {self.verdict()} "
-                    f"(McNemar's exact test, p = {self.p_value:.2g})."
+                    f"(McNemar's exact test, p = {self.p_value:.2g}{chosen})."
                 )
             else:
                 said += f"Both have the same ones right: {self.verdict()}."
@@ -118,11 +120,13 @@ def compare_runs(run_folder: Path) -> Compared:
     runs = pd.DataFrame(rows)
     others = runs[runs["run"] != this["run"]]
     if others.empty:
-        return Compared(runs, this["run"], None, 0, 0, 1.0, dict(elsewhere), left_out)
+        return Compared(runs, this["run"], None, 0, 0, 1.0, 0, dict(elsewhere), left_out)
     best = others.iloc[::-1].loc[others.iloc[::-1]["right"].idxmax(), "run"]  # of equals the newest
     one, other = right[this["run"]], right[best]
     won, lost = int((one & ~other).sum()), int((other & ~one).sum())
-    return Compared(runs, this["run"], best, won, lost, mcnemar(one, other), dict(elsewhere), left_out)
+    choices = len({right[name].tobytes() for name in others["run"]})
+    p_value = min(1.0, choices * mcnemar(one, other))
+    return Compared(runs, this["run"], best, won, lost, p_value, choices, dict(elsewhere), left_out)
 
 
 def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -205,7 +209,7 @@ def _head(line: dict[str, Any]) -> str:
     units = _within(line, "settings", "HEAD")
     if not isinstance(units, list):
         return "?"
-    said = "-".join(map(str, units)) or "none"
+    said = ("-".join(map(str, units)) or "none") + " with BatchNorm" * bool(_within(line, "settings", "BATCH_NORM"))
     layers = _within(line, "settings", "FINE_TUNE_LAYERS")
     return f"{said}, {layers} layers fine-tuned" if _within(line, "fine_tuning", "kept") else said
 
