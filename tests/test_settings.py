@@ -6,6 +6,7 @@ from helpers.settings import check
 
 GOOD = {
     "HEAD": [512, 64],
+    "BATCH_NORM": False,
     "DROPOUT": 0.3,
     "EPOCHS": 15,
     "BATCH_SIZE": 32,
@@ -35,6 +36,7 @@ def test_good_settings_pass_unchanged():
         ("HEAD", [256, 0]),
         ("HEAD", "[256]"),
         ("HEAD", [0.5]),
+        ("BATCH_NORM", 1),
         ("DROPOUT", 1),
         ("DROPOUT", -0.1),
         ("EPOCHS", 0),

@@ -187,6 +187,7 @@ def test_other_photos_or_another_training_never_mix(photos, tmp_path):
         ((other, features, pairs), SETTINGS, {}),
         ((table, features, pairs.head(0)), SETTINGS, {}),
         (photos, SETTINGS | {"EPOCHS": 4}, {}),
+        (photos, SETTINGS | {"BATCH_NORM": True}, {}),
         (photos, SETTINGS | {"BACKBONE": "InceptionV3"}, {}),
         (photos, SETTINGS | {"DATASET": "cars"}, {}),
         (photos, SETTINGS, {"folds": 4}),
@@ -197,7 +198,7 @@ def test_other_photos_or_another_training_never_mix(photos, tmp_path):
         assert stub.fits == 2 * more.get("folds", 3)
     names = optuna.get_all_study_names(f"sqlite:///{tmp_path}/tuning.db")
     assert len(names) == 1 + len(changes)
-    assert sum(name.startswith("pets-ResNet50-") for name in names) == 6
+    assert sum(name.startswith("pets-ResNet50-") for name in names) == 7
 
 
 def test_the_code_of_the_cells_is_part_of_the_name(photos):

@@ -28,7 +28,7 @@ _RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TEST_SPLIT": (_between(0, 1), "a number between 0 and 1"),
     "LEAKS": (lambda value: value in ("report", "drop"), '"report" or "drop"'),
     "CV_FOLDS": (lambda value: value == 0 or _whole(2)(value), "0 for none, or a whole number of at least 2"),
-    **dict.fromkeys(("AUDIT", "FIGURES"), (lambda value: isinstance(value, bool), "True or False")),
+    **dict.fromkeys(("BATCH_NORM", "AUDIT", "FIGURES"), (lambda value: isinstance(value, bool), "True or False")),
     "SEED": (lambda value: _whole(0)(value) and value < 2**32, "a whole number from 0 to 4294967295"),
 }
 

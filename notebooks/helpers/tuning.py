@@ -46,7 +46,8 @@ def tune(
     the index of `photos` has them; those with photos that are not here are ignored. build_head takes (d, classes,
     hidden=, dropout=, learning_rate=, weight_decay=) and returns a compiled head; fit_head takes (head, x, y, watched).
     settings: HEAD, DROPOUT, LEARNING_RATE and WEIGHT_DECAY are the configured head's, scored on the same folds with all
-    views; DATASET and BACKBONE name the study; EPOCHS and BATCH_SIZE, which also decide a score, are part of its name.
+    views; DATASET and BACKBONE name the study; EPOCHS, BATCH_SIZE and BATCH_NORM, which decide a score too, are part of
+    its name.
 
     What was tried is kept in <folder>/tuning.db under a name that changes with photos, features, folds, seed and the
     code of both functions: interrupted, or asked for more heads, the next run goes on, and ends with the same heads as
@@ -60,7 +61,7 @@ def tune(
     if dealt is None:
         raise ValueError(f"TUNE_TRIALS: fewer than two classes have the {least(folds)} different photos it takes.")
     score = Scorer(dealt, features, build_head, fit_head, seed)
-    told = [settings.get(name) for name in ("EPOCHS", "BATCH_SIZE")]
+    told = [settings.get(name) for name in ("EPOCHS", "BATCH_SIZE", "BATCH_NORM")]
     watched = [part.watched for part in dealt.first()]
     arrays = [features[:, dealt.rows], dealt.labels, dealt.folds, dealt.counts, *watched]
     name = study_name(settings, arrays, [SPACE, seed, told, code(build_head), code(fit_head)])
