@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from types import ModuleType
@@ -82,9 +83,11 @@ def choose(extractor: keras.Model, probes: np.ndarray, names: list[str] | None =
         why = "the package openvino is not installed (pip install -r requirements.txt)"
     elif names != [KERAS]:
         traced = _trace(extractor)
-        expected = np.concatenate([traced(tf.constant(photo[None])) for photo in probes])
         try:
-            network = openvino().convert_model(traced)
+            with ThreadPoolExecutor(1) as other:  # converting keeps one processor busy, and takes as long
+                asked = other.submit(lambda: np.concatenate([traced(tf.constant(photo[None])) for photo in probes]))
+                network = openvino().convert_model(traced)
+                expected = asked.result()
             for name in (name for name in names if name != KERAS):
                 engine = _compile(network, name)
                 cosine = agreement(engine.answers(probes), expected)
