@@ -317,7 +317,7 @@ def in_markdown(result: dict[str, Any]) -> str:
         "",
         "| photos | prepare, s | again, s | network ready, s | photos a second | of the limit | peak memory, MB |",
         "|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    ] * bool(result["growth"])
     for row in result["growth"]:
         answer, seconds = row["answer"], row["answer"]["seconds"]
         allowed = result["limit_gflops"]["bf16" if "bf16" in answer["engine"] else "f32"] / GFLOP_A_PHOTO
