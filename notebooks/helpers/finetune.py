@@ -45,8 +45,12 @@ class FineTuned:
 
         A few photos more at a clearly higher loss are luck as likely as not: the network is surer of its mistakes.
         """
-        (right, loss), (now, new_loss) = (_score(found, self.truth) for found in (self.before, self.after))
+        (right, loss), (now, new_loss) = self._scores()
         return now >= right and new_loss <= loss and (now, new_loss) != (right, loss)
+
+    def _scores(self) -> tuple[tuple[int, float], tuple[int, float]]:
+        """Right photos and loss before and after, see `_score`."""
+        return _score(self.before, self.truth), _score(self.after, self.truth)
 
     def chance(self) -> float:
         """How often chance alone moves at least as many photos one way: the p-value of McNemar's exact test."""
@@ -54,7 +58,7 @@ class FineTuned:
 
     def in_words(self) -> str:
         """What changed on the validation photos, whether it was kept, and whether chance would do as much."""
-        (right, loss), (now, new_loss) = (_score(found, self.truth) for found in (self.before, self.after))
+        (right, loss), (now, new_loss) = self._scores()
         of = len(self.truth)
         said = (
             f"Fine-tuning {self.weights:,} of the backbone's {self.of:,} weights, best after "
@@ -71,7 +75,7 @@ class FineTuned:
 
     def metrics(self) -> dict[str, Any]:
         """What metrics.json says of fine-tuning."""
-        (right, loss), (now, new_loss) = (_score(found, self.truth) for found in (self.before, self.after))
+        (right, loss), (now, new_loss) = self._scores()
         return {
             "kept": self.kept,
             "weights": self.weights,

@@ -135,8 +135,9 @@ def confusion(truth: Sequence[str], predicted: Sequence[str], classes: Sequence[
         return _largest_mistakes(matrix, classes)
     side = 2.6 + 0.36 * len(classes)
     figure, axis = plt.subplots(figsize=(side + 1, side))
-    display = ConfusionMatrixDisplay(matrix, display_labels=list(classes))
-    display.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=90 if len(classes) > 4 else 0)
+    rotation = 90 if len(classes) > 4 else 0
+    shown = ConfusionMatrixDisplay(matrix, display_labels=list(classes))
+    shown.plot(ax=axis, cmap="Blues", colorbar=False, xticks_rotation=rotation)
     axis.set(title="Test photos", xlabel="predicted", ylabel="true")
     return figure
 

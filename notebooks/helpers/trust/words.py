@@ -82,7 +82,8 @@ def network_in_words(found: Shortcuts, priced: Price) -> str:
     if len(seen) > len(simple):
         said.append(
             f"With the centre of the photos blanked, features and ridge regression still tell {priced.background:.2f} "
-            f"(whole photos: {priced.network:.2f}): by the surroundings, or by what of the subject reaches into them."
+            f"(whole photos: {priced.network:.2f}; the plot has a quicker measure): by the surroundings, or by what of "
+            "the subject reaches into them."
         )
     return " ".join([*said, *_cost(priced)])
 
