@@ -2,35 +2,38 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: run lab test test-all bench notebook clean
+.PHONY: run lab test test-all check bench notebook clean
 
 run: .venv/run.done
-	@$(BIN)/python notebooks/run.py $(ARGS)
+	@$(BIN)/python -m phototransfer.run $(ARGS)
 
 lab: .venv/run.done
-	PYTHONPATH="$(CURDIR)/notebooks:$$PYTHONPATH" $(BIN)/jupyter lab notebooks/transfer_learning.ipynb
+	$(BIN)/jupyter lab notebooks/transfer_learning.ipynb
 
-test: .venv/test.done
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not slow"
+test: check
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 # What takes minutes too
-test-all: .venv/test.done
-	$(BIN)/python -m pytest
+test-all: check
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: .venv/test.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # Against the classic recipe, on this machine: models/benchmark.md
 bench: .venv/test.done
-	$(BIN)/python tests/benchmark.py $(ARGS)
+	$(BIN)/python benchmarks/benchmark.py $(ARGS)
 
 # The outputs in the committed notebook: one clean run with the default settings
 notebook: .venv/run.done
-	$(BIN)/python notebooks/run.py --commit
+	$(BIN)/python -m phototransfer.run --commit
 
-.venv/run.done: requirements.txt
+.venv/run.done: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed (TensorFlow has no other wheels); this is %d.%d. Try: make PYTHON=python3.12" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
 .venv/test.done: requirements-test.txt .venv/run.done

@@ -1,4 +1,4 @@
-"""What several test files need: photos that look like photos and differ, and a folder of them."""
+"""Fixtures that tests of several packages share."""
 
 import hashlib
 import os
@@ -6,31 +6,15 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
 
-from helpers.photos import Source
+from builders import draw
 
 # The same cases on every machine, however busy it is.
 settings.register_profile("here", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("here")
-
-
-def draw(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
-    """A picture of soft coloured shapes: the same for the same seed, and unlike that of any other seed."""
-    small = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize(size, Image.Resampling.BICUBIC)
-
-
-def fingerprint_of(folder: Path) -> dict[str, tuple[str, int]]:
-    """Every file below a folder: its name → SHA-256 of its content and its time of change in nanoseconds."""
-    files = [Path(here, name) for here, _, names in os.walk(folder) for name in names]
-    return {
-        str(file.relative_to(folder)): (hashlib.sha256(file.read_bytes()).hexdigest(), file.stat().st_mtime_ns)
-        for file in files
-    }
 
 
 @pytest.fixture(scope="session")
@@ -53,13 +37,23 @@ def make_photo() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def fingerprint() -> Callable[[Path], dict[str, tuple[str, int]]]:
-    """fingerprint(folder): what must not change in a folder that is only read."""
+    """fingerprint(folder): every file's SHA-256 and time of change, which must not change in a folder that is read."""
+
+    def fingerprint_of(folder: Path) -> dict[str, tuple[str, int]]:
+        paths = [Path(here, name) for here, _, names in os.walk(folder) for name in names]
+        return {
+            str(path.relative_to(folder)): (hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
+            for path in paths
+        }
+
     return fingerprint_of
 
 
 @pytest.fixture
-def pile(tmp_path: Path, make_photo: Callable[..., Path]) -> Source:
-    """Two classes, cat and dog, of six photos each in class folders, and a home that does not exist yet."""
+def pile(tmp_path: Path, make_photo: Callable[..., Path]):
+    """A Source of two classes, cat and dog, of six photos each in class folders, whose home does not exist yet."""
+    from phototransfer.photos import Source
+
     for number in range(12):
         kind = ("cat", "dog")[number % 2]
         make_photo(tmp_path / "photos" / kind / f"{kind}{number}.jpg", number)

@@ -1,0 +1,17 @@
+"""Checks of a score: duplicates across the splits, shortcuts, differences between the splits, and the verdict."""
+
+from phototransfer.audit.duplicates import find_duplicates, mark_duplicates, score_without_duplicates
+from phototransfer.audit.shift import check_shift, shift_examples
+from phototransfer.audit.shortcuts import check_shortcuts, distributions
+from phototransfer.audit.verdict import verdict
+
+__all__ = [
+    "check_shift",
+    "check_shortcuts",
+    "distributions",
+    "find_duplicates",
+    "mark_duplicates",
+    "score_without_duplicates",
+    "shift_examples",
+    "verdict",
+]

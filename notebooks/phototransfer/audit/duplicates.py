@@ -1,0 +1,553 @@
+"""Duplicate and near-duplicate photos, and the test score without them.
+
+The photos nearest to each photo, by shape and by the network's features, are candidates. Then each candidate is
+registered with the photo. The second step compares pixels only, so it holds for any network, an untrained one too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
+
+from phototransfer.audit import registration
+from phototransfer.console import plural, progress, short_name, shorten_list
+from phototransfer.photos.splits import SPLIT_ORDER, connected
+from phototransfer.report import Skipped
+from phototransfer.stats import format_score, wilson
+from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
+
+if TYPE_CHECKING:
+    from phototransfer.network import Features
+
+#: Registered photos may show the same scene from this correlation on. Of 2,242 photos in three sets, unrelated ones
+#: reached 0.59 (drawn dogs on one painted beach 0.68), near-duplicates began at 0.71, duplicates at 0.92.
+SAME_SCENE = 0.70
+#: They are duplicates if the tenth of their tiles that agrees least has this correlation. On the same photos, near-
+#: duplicates reached 0.87; scaled, compressed, brightened, rotated, mirrored or 10 % cropped duplicates began at 0.97.
+DUPLICATE = 0.93
+_SCENE_BORDER = 0.4  # near-duplicates agree in this share of the border
+_SCENE_TILES = 36  # and have contrast in a quarter of the inner tiles
+#: With fewer test photos than this the accuracy on a class cannot be measured.
+MIN_TEST_PHOTOS = 10
+_NEAREST = 2  # candidates for each photo in each split, by shape and again by features
+_PHOTOS_PER_BLOCK, _PAIRS_PER_BLOCK, _EMBED_BATCH = 512, 256, 32
+_LEVELS = ((16, 10, 0.6), (32, 6, 0.6), (64, 6, 0.0))  # pixels per side, steps, correlation needed to go on
+_SCORES = ["cosine", "correlation", "lowest", "border", "tiles"]
+_COLUMNS = ["a", "b", "kind", "orientation", "cosine", "across", "same_label", "correlation", "lowest"]
+_PLOTTED_PAIRS, _PAIRS_PER_ROW = 12, 3
+_STYLES = {  # of a candidate: colour, marker and name in the figure
+    "unrelated": (GREY, ".", "another photo"),
+    "near-duplicate": (ORANGE, "s", "near-duplicate (same scene)"),
+    "duplicate": (VERMILLION, "D", "duplicate"),
+}
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """Pairs of photos that show the same picture or the same scene, whichever splits and classes they are in.
+
+    Attributes
+    ----------
+    photos : DataFrame
+        The table of photos, none dropped yet.
+    pairs : DataFrame
+        One row per pair: a < b (row numbers in the table), kind ("duplicate" or "near-duplicate": the same scene),
+        orientation (what turns b into a), cosine (of the features, b turned), across (two splits), same_label,
+        correlation and lowest (as in `candidates`). Pairs across splits come first, then duplicates, then high
+        cosines. Of many duplicates of one picture only the nearest to each photo in every split are listed.
+    candidates : DataFrame
+        All pairs compared: a, b, orientation (number), kind (or "unrelated"), cosine, correlation (of the registered
+        local contrast); lowest, border, tiles (see `registration.compare_tiles`). NaN if ruled out on a coarse level.
+    drop : bool
+        Whether duplicates leave the training side (DUPLICATES = "drop").
+    """
+
+    name: ClassVar[str] = "duplicates"
+    photos: pd.DataFrame
+    pairs: pd.DataFrame
+    candidates: pd.DataFrame
+    drop: bool
+
+    def summary(self) -> str:
+        """Return how many pairs there are, those with two labels, and how many photos are dropped."""
+        across, duplicate = self.pairs["across"], self.pairs["kind"] == "duplicate"
+        pairs = plural(int((across & duplicate).sum()), "pair")
+        lines = [f"{pairs} of duplicates across splits, {int((~across & duplicate).sum())} within a split."]
+        if near := int((across & ~duplicate).sum()):
+            pairs = plural(near, "pair")
+            lines.append(f"{pairs} of near-duplicates (same scene) across splits: easier to classify than a new scene.")
+        if conflicts := self._label_conflicts():
+            lines.append(f"The same picture with two labels, so one of them is wrong: {shorten_list(conflicts, 3)}.")
+        if self.drop and (dropped := len(self.rows_to_drop())):
+            lines.append(f'DUPLICATES = "drop": {plural(dropped, "photo")} removed from training and validation.')
+        return "\n".join(lines)
+
+    def advice(self) -> list[str]:
+        """Return what to change about duplicates on the training side and about contradictory labels."""
+        sentences = []
+        counts = self._photos_with_duplicates()
+        if counts and not self.drop:
+            photos = " and ".join(plural(number, f"{split} photo") for split, number in counts.items())
+            sentences.append(f'{photos} are used for training or early stopping too: set DUPLICATES = "drop".')
+        if conflicts := self._label_conflicts():
+            sentences.append(f"Correct the labels in DATASET: one picture has two in {shorten_list(conflicts, 3)}.")
+        return sentences
+
+    def plot(self) -> Figure | None:
+        """Return the first pairs side by side, with red titles where labels differ; None if there are no pairs."""
+        if self.pairs.empty:
+            return None
+        shown = self.pairs.head(_PLOTTED_PAIRS)
+        rows = -(-len(shown) // _PAIRS_PER_ROW)
+        figure = plt.figure(figsize=(10.5, rows * 2.3))
+        parts = figure.subfigures(rows, _PAIRS_PER_ROW, squeeze=False, wspace=0.04)
+        for part, pair in zip(parts.flat, shown.itertuples(), strict=False):
+            kind = pair.kind if pair.orientation == "same" else f"{pair.kind}, {pair.orientation}"
+            first, second = part.subplots(1, 2)
+            self._show(first, pair.a, kind, pair.same_label)
+            self._show(second, pair.b, f"similarity {pair.cosine:.2f}", pair.same_label)
+        if len(self.pairs) > len(shown):
+            figure.suptitle(f"The first {len(shown)} of {len(self.pairs)} pairs", fontsize=10)
+        return figure
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the pairs of duplicates across splits, and the test photos with one on their training side."""
+        across = self.pairs["across"] & (self.pairs["kind"] == "duplicate")
+        test_photos = 0 if self.drop else self._photos_with_duplicates().get("test", 0)
+        return {"pairs": int(across.sum()), "test_photos": test_photos}
+
+    def how_found(self) -> "Registration":
+        """Return how the pairs were distinguished from other photos."""
+        return Registration(self.photos["split"].to_numpy(), self.candidates)
+
+    def rows_to_drop(self) -> np.ndarray:
+        """Return the rows that must leave train and val so that no photo has a duplicate on its training side."""
+        return _training_side(self.photos, self.pairs, "duplicate")["source"].unique()
+
+    def _show(self, axis: Axes, row: int, text: str, same_label: bool) -> None:
+        photo = self.photos.iloc[row]
+        name, label = short_name(Path(photo["original"]).name, 18), short_name(photo["label"], 12)
+        show_photo(axis, photo["path"], f"{text}\n{photo['split']}: {label}\n{name}")
+        axis.title.set_color("black" if same_label else VERMILLION)
+
+    def _photos_with_duplicates(self) -> dict[str, int]:
+        targets = _training_side(self.photos, self.pairs, "duplicate")["target"].unique()
+        counts = self.photos["split"].iloc[targets].value_counts()
+        return {split: int(counts[split]) for split in ("test", "val") if split in counts}
+
+    def _label_conflicts(self) -> list[str]:
+        original = self.photos["original"].to_numpy()
+        pairs = self.pairs[(self.pairs["kind"] == "duplicate") & ~self.pairs["same_label"]]
+        return [f"{original[a]} and {original[b]}" for a, b in zip(pairs["a"], pairs["b"], strict=True)]
+
+
+@dataclass(frozen=True)
+class Registration:
+    """How duplicates were distinguished from other photos: `candidates` of `Duplicates`, and the splits (n,)."""
+
+    name: ClassVar[str] = "registration"
+    split: np.ndarray
+    candidates: pd.DataFrame
+
+    def summary(self) -> str:
+        """Return how many pairs were registered."""
+        return f"{plural(len(self.candidates), 'pair')} of similar photos were registered with each other."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the number of candidates of each kind."""
+        return {kind: int((self.candidates["kind"] == kind).sum()) for kind in _STYLES}
+
+    def plot(self) -> Figure:
+        """Return why the thresholds are where they are.
+
+        Left, the similarity of each photo's features to those of the nearest photo in another split: the kinds
+        overlap, so no threshold separates them. Right, the registered candidates: the thresholds lie in the gaps.
+        """
+        figure, (features_axis, pixels_axis) = plt.subplots(1, 2, figsize=(10, 4))
+        self._plot_features(features_axis)
+        self._plot_pixels(pixels_axis)
+        figure.legend(*features_axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+        return figure
+
+    def _plot_features(self, axis: Axes) -> None:
+        across = self.candidates[self.split[self.candidates["a"]] != self.split[self.candidates["b"]]]
+        photos = pd.concat([across.assign(photo=across[end]) for end in ("a", "b")])
+        nearest = photos.sort_values("cosine").drop_duplicates("photo", keep="last")
+        edges = np.linspace(min(nearest["cosine"].min(), 0.9) if len(nearest) else 0, 1, 41)
+        for kind, (colour, _, name) in _STYLES.items():
+            cosines = nearest.loc[nearest["kind"] == kind, "cosine"].clip(upper=1)
+            counts, _ = np.histogram(cosines, edges)
+            heights, label = np.where(counts, counts, np.nan), f"{name} ({len(cosines)})"
+            axis.stairs(heights, edges, fill=True, color=colour, alpha=0.75, label=label)
+        axis.set(title="By the network's features", xlabel="cosine similarity to the nearest photo in another split")
+        axis.set(xlim=(edges[0], edges[-1]), ylabel="photos", yscale="log", ylim=(0.6, None))
+        axis.yaxis.set_major_formatter("{x:g}")
+
+    def _plot_pixels(self, axis: Axes) -> None:
+        registered = self.candidates.dropna(subset=["correlation", "lowest"])
+        for kind, (colour, marker, _) in _STYLES.items():
+            rows = registered[registered["kind"] == kind]
+            axis.plot(rows["correlation"], rows["lowest"], marker, color=colour, markersize=5, alpha=0.7)
+        axis.axvline(SAME_SCENE, color="black", linestyle=":", linewidth=1.2)
+        axis.plot([SAME_SCENE, 1], [DUPLICATE, DUPLICATE], color="black", linestyle=":", linewidth=1.2)
+        # No point lies here: the tiles that agree least do not agree better than the two photos.
+        note: dict[str, Any] = {"fontsize": 9, "va": "center", "ha": "right", "in_layout": False}
+        axis.text(SAME_SCENE - 0.02, DUPLICATE, f"duplicate from {DUPLICATE:.2f} ↑", **note)
+        axis.text(SAME_SCENE - 0.02, DUPLICATE - 0.14, f"same scene from {SAME_SCENE:.2f} →", **note)
+        axis.set(title="By registering the photos", xlim=(-0.03, 1.03), ylim=(-1.05, 1.07))
+        axis.set(xlabel="correlation of the two photos", ylabel="correlation of the lowest tenth of tiles")
+
+
+@dataclass(frozen=True)
+class CleanScore:
+    """The test score, and the test score without photos that are in training or validation too."""
+
+    name: ClassVar[str] = "score_without_duplicates"
+    correct: int  # of all test photos
+    total: int
+    clean_correct: int  # of those without a duplicate on the training side
+    clean_total: int
+    new_correct: int  # of those without a duplicate or near-duplicate there
+    new_total: int
+    shared_with: list[str]  # the splits that the duplicates are in: "training", "validation"
+    too_few: dict[str, int]  # test photos that remain, of classes that lost some and have too few for a score
+    dropped: int  # photos that left training and validation because they are duplicates
+
+    @property
+    def duplicates(self) -> int:
+        """Test photos that have a duplicate on the training side."""
+        return self.total - self.clean_total
+
+    def summary(self) -> str:
+        """Return both scores, and what the remaining photos can and cannot show."""
+        if not self.total:
+            return "There are no test photos, so there is no score."
+        score = f"All test photos: {format_score(self.correct, self.total)}."
+        splits = " and ".join(self.shared_with)
+        if not self.duplicates:
+            lines = [f"{score} None of them is a duplicate of a training or validation photo."]
+        elif not self.clean_total:
+            lines = [f"{score} Each is a duplicate of a {splits} photo: nothing is known about new photos."]
+        else:
+            clean, removed = format_score(self.clean_correct, self.clean_total), plural(self.duplicates, "duplicate")
+            lines = [f"{score} Without {removed} of {splits} photos: {clean}."]
+        if self.too_few and self.clean_total:
+            remaining = shorten_list([f"{label} ({count})" for label, count in self.too_few.items()], 3)
+            lines.append(
+                f"Fewer than {MIN_TEST_PHOTOS} test photos remain of {remaining}: too few to measure the accuracy "
+                "there; see the cross-validation below."
+            )
+        if more := self.clean_total - self.new_total:
+            new = format_score(self.new_correct, self.new_total)
+            lines.append(f"Without {plural(more, 'near-duplicate')} (same scene) as well: {new}.")
+        return "\n".join(lines)
+
+    def plot(self) -> None:
+        """Return None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the score without duplicates, and how many photos it leaves out."""
+        return {
+            "accuracy": self.clean_correct / self.clean_total if self.clean_total else None,
+            "ci95": wilson(self.clean_correct, self.clean_total),
+            "correct": self.clean_correct,
+            "total": self.clean_total,
+            "duplicates": self.duplicates,
+            "too_few": list(self.too_few),
+        }
+
+    def verdict_line(self) -> str:
+        """Return in a few words whether test photos are in training too, and the effect on the score."""
+        if self.dropped:
+            return f"found; {plural(self.dropped, 'photo')} removed from training and validation"
+        if not self.total:
+            return "cannot tell, too few photos"
+        if not self.duplicates:
+            return "nothing found"
+        result = f"found, {self.duplicates} of {self.total} test photos"
+        if self.too_few or not self.clean_total:
+            return f"{result}; too few others to estimate the effect on the score"
+        effect = self.correct / self.total - self.clean_correct / self.clean_total
+        if effect < 0.005:
+            return f"{result}; without them the score is not lower"
+        return f"{result}; estimated effect on the score {effect:.2f}"
+
+
+def find_duplicates(photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any]) -> Duplicates | Skipped:
+    """Find the photos that show the same picture or the same scene.
+
+    Parameters
+    ----------
+    photos : DataFrame
+        The table with the columns path, original, split, label and digest. Photos that `mark_duplicates` has dropped
+        from it count as if they were there.
+    features : Features
+        One row per photo.
+    settings : Mapping
+        CHECKS and DUPLICATES are read.
+
+    Raises
+    ------
+    ValueError
+        Features and table differ in length.
+
+    Notes
+    -----
+    All photos are compared in blocks: time grows with n² · d, memory with n. Files with equal bytes are duplicates.
+    """
+    if not settings["CHECKS"]:
+        return Skipped("duplicates", "Not checked (CHECKS = False).")
+    if len(photos) != len(features.plain):
+        raise ValueError(f"features must have one row per photo, got {len(features.plain)} for {len(photos)} photos")
+    photos = _restore_dropped(photos)
+    candidates = _compare_candidates(photos, features.plain)
+    pairs = _confirmed_pairs(photos, features, candidates)
+    return Duplicates(photos, pairs, candidates, drop=settings["DUPLICATES"] == "drop")
+
+
+def mark_duplicates(
+    photos: pd.DataFrame, duplicates: Duplicates | Skipped, settings: Mapping[str, Any]
+) -> pd.DataFrame:
+    """Return the table with `duplicate_of`, merged groups, and duplicates dropped if DUPLICATES = "drop".
+
+    `duplicate_of` is the original name of the photo on the training side that a photo is a duplicate of, "" if none:
+    for test photos that side is train and val, for val photos train. `group` is the same for all photos that pairs of
+    duplicates or near-duplicates connect. Dropped photos get the split "dropped"; `dropped_from` is the one they had.
+    """
+    photos = _restore_dropped(photos)
+    if isinstance(duplicates, Skipped):
+        return photos.assign(duplicate_of="")
+    groups, _ = pd.factorize(photos["group"])
+    group_pairs = groups[duplicates.pairs[["a", "b"]].to_numpy(dtype=np.int64).T]
+    photos["group"] = connected(group_pairs, groups.max(initial=-1) + 1)[groups]
+    photos["dropped_from"] = ""
+    if settings["DUPLICATES"] == "drop":
+        dropped = np.isin(np.arange(len(photos)), duplicates.rows_to_drop())
+        photos["dropped_from"] = photos["split"].where(dropped, "")
+        photos["split"] = photos["split"].mask(dropped, "dropped")
+    return photos.assign(duplicate_of=_duplicate_of(photos, duplicates.pairs, "duplicate"))
+
+
+def score_without_duplicates(photos: pd.DataFrame, duplicates: Duplicates | Skipped) -> CleanScore | Skipped:
+    """Measure the test score without photos that are in training or validation too.
+
+    `photos` is the table after `mark_duplicates`, with the column correct.
+    """
+    if isinstance(duplicates, Skipped):
+        return Skipped("score_without_duplicates", duplicates.reason)
+    test = photos[photos["split"] == "test"]
+    shared = test[test["duplicate_of"] != ""]
+    clean = test[test["duplicate_of"] == ""]
+    new = test[_duplicate_of(photos, duplicates.pairs, "duplicate", "near-duplicate")[test.index] == ""]
+    splits = set(photos.loc[photos["original"].isin(shared["duplicate_of"]), "split"])
+    remaining = {label: int((clean["label"] == label).sum()) for label in sorted(shared["label"].unique())}
+    return CleanScore(
+        correct=int(test["correct"].sum()),
+        total=len(test),
+        clean_correct=int(clean["correct"].sum()),
+        clean_total=len(clean),
+        new_correct=int(new["correct"].sum()),
+        new_total=len(new),
+        shared_with=[name for split, name in (("train", "training"), ("val", "validation")) if split in splits],
+        too_few={label: count for label, count in remaining.items() if count < MIN_TEST_PHOTOS},
+        dropped=int((photos["split"] == "dropped").sum()),
+    )
+
+
+def _restore_dropped(photos: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with all photos in the splits they came with, so that a cell can be run again."""
+    if "dropped_from" not in photos:
+        return photos.copy()
+    split = photos["split"].where(photos["dropped_from"] == "", photos["dropped_from"])
+    return photos.assign(split=split).drop(columns="dropped_from")
+
+
+def _training_side(photos: pd.DataFrame, pairs: pd.DataFrame, *kinds: str) -> pd.DataFrame:
+    """Return a row for each photo (target) and photo on its training side (source) that pairs of `kinds` connect.
+
+    Rows are sorted by what names a duplicate best: a source in train, a high cosine. Dropped photos are left out.
+    """
+    rank = photos["split"].map({split: place for place, split in enumerate(SPLIT_ORDER)}).to_numpy(dtype=float)
+    pairs = pairs[pairs["kind"].isin(kinds)].astype({"a": np.int64, "b": np.int64})
+    forward = pairs.rename(columns={"a": "source", "b": "target"})
+    backward = pairs.rename(columns={"b": "source", "a": "target"})
+    rows = pd.concat([forward, backward])
+    rows = rows.assign(rank=rank[rows["source"]])[rank[rows["source"]] < rank[rows["target"]]]
+    return rows.sort_values(["rank", "cosine", "source"], ascending=[True, False, True])
+
+
+def _duplicate_of(photos: pd.DataFrame, pairs: pd.DataFrame, *kinds: str) -> pd.Series:
+    """Return for each photo the original name of the best photo on its training side, "" if there is none."""
+    best = _training_side(photos, pairs, *kinds).drop_duplicates("target")
+    names = np.full(len(photos), "", dtype=object)
+    names[best["target"]] = photos["original"].to_numpy()[best["source"]]
+    return pd.Series(names, index=photos.index)
+
+
+def _confirmed_pairs(photos: pd.DataFrame, features: "Features", candidates: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of `Duplicates` from its candidates."""
+    pairs = candidates[candidates["kind"] != "unrelated"].reset_index(drop=True)
+    split, label = photos["split"].to_numpy(), photos["label"].to_numpy()
+    pairs = pairs.assign(
+        cosine=_cosines_of_turned(photos["path"].to_numpy(), features, pairs),
+        orientation=np.array(registration.ORIENTATIONS)[pairs["orientation"]],
+        across=split[pairs["a"]] != split[pairs["b"]],
+        same_label=label[pairs["a"]] == label[pairs["b"]],
+    )
+    pairs = pairs.sort_values(["across", "kind", "cosine"], ascending=[False, True, False], kind="stable")
+    return pairs[_COLUMNS].reset_index(drop=True)
+
+
+def _cosines_of_turned(paths: np.ndarray, features: "Features", pairs: pd.DataFrame) -> np.ndarray:
+    """Return the cosine of the features of each pair, those of b computed anew if b is turned."""
+    cosines = pairs["cosine"].to_numpy(dtype=np.float64).copy()
+    turned = np.flatnonzero(pairs["orientation"])
+    for start in range(0, len(turned), _EMBED_BATCH):
+        rows = turned[start : start + _EMBED_BATCH]
+        batch = pairs.iloc[rows]
+        pictures = [_read_oriented(paths[b], view) for b, view in zip(batch["b"], batch["orientation"], strict=True)]
+        cosines[rows] = _cosine(features.plain[batch["a"]], features.embed(pictures))
+    return cosines
+
+
+def _read_oriented(path: str, orientation: int) -> np.ndarray:
+    with Image.open(path) as picture:
+        channels = np.moveaxis(np.asarray(picture.convert("RGB")), 2, 0)
+    return np.ascontiguousarray(np.moveaxis(registration.orient(channels, orientation), 0, 2))
+
+
+def _compare_candidates(photos: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
+    """Return the candidate pairs with their scores, as described in `Duplicates`."""
+    if len(photos) < 2:
+        empty = pd.DataFrame({"a": [], "b": [], "orientation": []}, dtype=np.int64)
+        return empty.assign(kind="", **dict.fromkeys(_SCORES, 0.0))
+    squares = registration.grey_squares(list(photos["path"]), _LEVELS[-1][0])
+    rows = pd.Series(np.arange(len(photos)))
+    first_with_bytes = rows.groupby(photos["digest"].to_numpy()).transform("first").to_numpy()
+    same_bytes = np.stack([first_with_bytes, rows, np.zeros_like(rows)], axis=1)[first_with_bytes < rows]
+    pairs = _nearest_pairs(squares, features, photos["split"].to_numpy())
+    pairs = np.unique(np.concatenate([pairs, same_bytes]), axis=0)
+    table = pd.DataFrame(pairs, columns=["a", "b", "orientation"])
+    table[_SCORES] = _score(squares, features, pairs)
+    # Files with equal bytes are duplicates even if they show nothing to register.
+    equal = (first_with_bytes[table["b"]] == table["a"]) & (table["orientation"] == 0)
+    table.loc[equal, _SCORES[1:]] = 1.0
+    table = table.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["a", "b"])
+    table["kind"] = _kinds(table)
+    return table.sort_values(["a", "b"]).reset_index(drop=True)
+
+
+def _kinds(candidates: pd.DataFrame) -> np.ndarray:
+    """Return "duplicate", "near-duplicate" or "unrelated" for each candidate."""
+    agree = (candidates["correlation"] >= SAME_SCENE) & candidates["lowest"].notna()
+    duplicate = agree & (candidates["lowest"] >= DUPLICATE)
+    near_duplicate = agree & (candidates["border"] >= _SCENE_BORDER) & (candidates["tiles"] >= _SCENE_TILES)
+    near_duplicate &= candidates["orientation"] == 0
+    return np.select([duplicate, near_duplicate], ["duplicate", "near-duplicate"], "unrelated")
+
+
+def _nearest_pairs(squares: np.ndarray, features: np.ndarray, split: np.ndarray) -> np.ndarray:
+    """Return each photo's nearest in every split, by shape and by features: int64 (k, 3) of a < b and orientation.
+
+    A network gives a mirrored photo nearly the same features, a rotated one others, and does not say which it is: the
+    nearest by features are tried as they are, mirrored, and in the orientation in which their shapes are nearest.
+    """
+    rows_by_split = [np.flatnonzero(split == name) for name in pd.unique(split)]
+    shapes = _shapes(squares)
+    by_shape = _nearest(shapes, rows_by_split)
+    # Minus their mean, features distinguish photos even if a network gives nearly the same ones for all.
+    a, b, _ = _nearest([_unit(features - features.mean(axis=0))], rows_by_split).T
+    nearest_shape = np.stack([np.einsum("kd,kd->k", shapes[0][a], shape[b]) for shape in shapes]).argmax(axis=0)
+    orientations = (np.zeros_like(a), np.full_like(a, registration.MIRRORED), nearest_shape)
+    by_features = [np.stack([a, b, orientation], axis=1) for orientation in orientations]
+    pairs = np.concatenate([by_shape, *by_features])
+    backwards = pairs[:, 0] > pairs[:, 1]
+    a, b, orientation = pairs[backwards].T
+    pairs[backwards] = np.stack([b, a, registration.INVERSE[orientation]], axis=1)
+    return pairs
+
+
+def _shapes(squares: np.ndarray) -> list[np.ndarray]:
+    """Return the coarse shape of each photo in every orientation: unit vectors (n, 64), near 0 for a plain surface."""
+    fine = registration.local_contrast(squares, 16)
+    coarse = fine.reshape(len(fine), 8, 2, 8, 2).mean((2, 4))
+    coarse -= coarse.mean((1, 2), keepdims=True)
+    oriented = [registration.orient(coarse, number) for number in range(len(registration.ORIENTATIONS))]
+    return [_unit(shapes.reshape(len(shapes), -1), least=0.1) for shapes in oriented]
+
+
+def _nearest(vectors: list[np.ndarray], rows_by_split: list[np.ndarray]) -> np.ndarray:
+    """Return (k, 3): row, one of the nearest rows in each split, and its orientation.
+
+    `vectors` holds float (n, d) for each orientation, beginning with the photos as they are.
+    """
+    blocks = []
+    for start in range(0, len(vectors[0]), _PHOTOS_PER_BLOCK):
+        block = vectors[0][start : start + _PHOTOS_PER_BLOCK]
+        similarity = block @ vectors[0].T
+        orientation = np.zeros(similarity.shape, dtype=np.int8)
+        for number, oriented in enumerate(vectors[1:], 1):
+            oriented_similarity = block @ oriented.T
+            np.copyto(orientation, number, where=oriented_similarity > similarity)
+            np.maximum(similarity, oriented_similarity, out=similarity)
+        rows = np.arange(len(block))
+        similarity[rows, rows + start] = -np.inf  # a photo is no candidate for itself
+        for inside in rows_by_split:
+            count = min(_NEAREST, len(inside))
+            nearest = inside[np.argpartition(-similarity[:, inside], count - 1, axis=1)[:, :count]].ravel()
+            row = np.repeat(rows, count)
+            pairs = np.stack([row + start, nearest, orientation[row, nearest]], axis=1)
+            blocks.append(pairs[pairs[:, 0] != pairs[:, 1]])
+    return np.concatenate(blocks)
+
+
+def _score(squares: np.ndarray, features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Return the scores (k, 5) of candidates (k, 3)."""
+    scores = np.full((len(pairs), len(_SCORES)), np.nan)
+    contrast = {side: registration.local_contrast(squares, side) for side, _, _ in _LEVELS[:-1]}
+    with progress("Registering similar photos", len(pairs), unit="pair") as bar:
+        for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
+            block = pairs[start : start + _PAIRS_PER_BLOCK]
+            rows = slice(start, start + len(block))
+            scores[rows, 0] = _cosine(features[block[:, 0]], features[block[:, 1]])
+            scores[rows, 1:] = _register(squares, contrast, block)
+            bar.update(len(block))
+    return scores
+
+
+def _register(squares: np.ndarray, contrast: dict[int, np.ndarray], pairs: np.ndarray) -> np.ndarray:
+    """Register candidates from coarse to fine, as long as they agree enough; return their scores without cosine."""
+    scores = np.full((len(pairs), 4), np.nan, dtype=np.float32)
+    rows, maps = np.arange(len(pairs)), None
+    for side, steps, enough in _LEVELS:
+        a, b, orientation = pairs[rows].T
+        if side in contrast:
+            fixed, moving = contrast[side][a], contrast[side][b]
+        else:  # the finest takes 16 KB per photo, so it is computed when needed
+            fixed, moving = registration.local_contrast(squares[a], side), registration.local_contrast(squares[b], side)
+        moving = registration.orient_each(moving, orientation)
+        maps = registration.register(fixed, moving, steps=steps, start=maps)
+        correlation = registration.overlap_correlation(fixed, moving, maps)
+        if side not in contrast:
+            turned = registration.orient_each(squares[b], orientation)
+            scores[rows] = np.column_stack([correlation, registration.compare_tiles(squares[a], turned, maps)])
+        rows, maps = rows[correlation >= enough], maps[correlation >= enough]
+        if not len(rows):
+            break
+    return scores
+
+
+def _unit(rows: np.ndarray, least: float = 1e-12) -> np.ndarray:
+    """Return rows scaled to length 1; rows shorter than `least` stay shorter."""
+    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), least)
+
+
+def _cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.einsum("kd,kd->k", _unit(first), _unit(second))

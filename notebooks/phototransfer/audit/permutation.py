@@ -1,0 +1,243 @@
+"""Permutation tests: how well one property predicts the class of a photo, and whether that is chance."""
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from sklearn.decomposition import PCA
+from threadpoolctl import threadpool_limits
+
+from phototransfer.evaluate.folds import assign_folds
+
+#: What a test can say: that there is nothing, only if it would have had the power to find something.
+FOUND, NOTHING_FOUND, CANNOT_TELL = "found", "nothing found", "cannot tell"
+TOO_FEW = "cannot tell, too few photos"
+_FOLDS = 5
+_BINS = 32
+_COMPONENTS = 32
+_ROUNDING = 1e-5  # standard deviations
+_BLOCK = 4_000_000  # numbers in one block of permutations: 32 MB
+
+
+def one_blas_thread() -> Any:
+    """Return a context manager for many small matrices: threads that wait for each other take 60 times as long."""
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The photos that count as evidence: the first of each group of near-duplicates.
+
+    They are independent of each other, so that folds need no groups and labels can be shuffled freely.
+    """
+
+    rows: np.ndarray  # positions in the table of photos, int (n,)
+    labels: np.ndarray  # positions in `classes`, int (n,)
+    folds: np.ndarray  # int (n,)
+    classes: list[str]
+    left_out: dict[str, int]  # classes with fewer than two different photos, and how many they have
+
+    @property
+    def chance_level(self) -> float:
+        """Balanced accuracy of guessing."""
+        return 1 / len(self.classes)
+
+    @cached_property
+    def fold_class(self) -> np.ndarray:
+        """Fold and class of each photo as one number, int (n,)."""
+        return self.folds * len(self.classes) + self.labels
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Photos by fold and class, float (folds, classes); every class is in two folds at least."""
+        shape = int(self.folds.max()) + 1, len(self.classes)
+        return np.bincount(self.fold_class, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
+
+    def balanced_accuracy(self, credit: np.ndarray) -> float:
+        """Return the mean over the classes of the mean credit (0 to 1) of their photos, float (n,)."""
+        return float((np.bincount(self.labels, credit) / np.bincount(self.labels)).mean())
+
+
+def make_sample(photos: pd.DataFrame, seed: int) -> Sample | None:
+    """Choose the photos that count and assign them to folds, the classes evenly.
+
+    `photos` has the columns label and group. None if fewer than two classes have two different photos.
+    """
+    first = photos[["label", "group"]].reset_index(drop=True).drop_duplicates("group")
+    sizes = first["label"].value_counts().reindex(sorted(photos["label"].unique()), fill_value=0)
+    first = first[first["label"].isin(sizes.index[sizes >= 2])]
+    labels, classes = pd.factorize(first["label"], sort=True)
+    if len(classes) < 2:
+        return None
+    with warnings.catch_warnings():  # on classes with fewer photos than folds: those are spread evenly, too
+        warnings.simplefilter("ignore", UserWarning)
+        folds = assign_folds(labels, np.arange(len(labels)), min(_FOLDS, int(sizes.max())), seed)
+    return Sample(first.index.to_numpy(), labels, folds, list(classes), sizes[sizes < 2].to_dict())
+
+
+class _Classifier:
+    """Scores of the classes for each photo of a sample, fitted on the photos of the other folds."""
+
+    constant = False  # whether the property is the same for all photos, so that there is nothing to test
+
+    def __init__(self, sample: Sample, numbers: int) -> None:
+        self.sample = sample
+        self._orders_per_block = max(1, _BLOCK // numbers)  # if each order of the photos needs so many numbers
+        self._train_counts = (sample.counts.sum(axis=0) - sample.counts).astype(np.float32)
+
+    def statistics(self, orders: np.ndarray) -> np.ndarray:
+        """Return the mean out-of-fold probability of the true class, each class weighted equally.
+
+        It has more power than the accuracy. float (p,) for p orders of the photos, int (p, n).
+        """
+        starts = range(0, len(orders), self._orders_per_block)
+        return np.concatenate([self._mean(orders[start : start + self._orders_per_block]) for start in starts])
+
+    def credit(self) -> np.ndarray:
+        """Return 1 for each photo whose class scores highest, a share where classes draw, else 0: float (n,)."""
+        scores = self._scores(np.arange(len(self.sample.rows))[None])[0]
+        highest = scores.max(axis=1, keepdims=True)
+        top = scores >= highest - 1e-5 * np.abs(highest)
+        return top[np.arange(len(scores)), self.sample.labels] / top.sum(axis=1)
+
+    def _mean(self, orders: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def _scores(self, orders: np.ndarray) -> np.ndarray:
+        """Return the score of each class for each photo in each order, float (p, n, classes)."""
+        raise NotImplementedError
+
+
+class HistogramClassifier(_Classifier):
+    """Classifier on one property, numbers (NaN allowed) or text: how often its value occurs in each class.
+
+    Numbers become ranks in bins, so classes may differ in the middle, the spread or a single value. Histograms are
+    blurred with a Gaussian: they detect a plain shift with nearly the power of a t-test, without it with two thirds of
+    that. Categories and missing values are bins of their own, never blurred.
+    """
+
+    def __init__(self, column: pd.Series, sample: Sample) -> None:
+        if pd.api.types.is_numeric_dtype(column):
+            per_class = len(sample.rows) / len(sample.classes)
+            blur = float(np.clip(0.15 * (30 / per_class) ** 0.2, 0.05, 0.3))  # share of the ranks
+            self._bins, self._kernel = _numeric_bins(column.to_numpy(dtype=float), blur)
+        else:
+            self._bins = _category_bins(column)
+            self._kernel = np.eye(self._bins.max() + 1, dtype=np.float32)
+        self.constant = len(self._kernel) < 2
+        super().__init__(sample, max(len(column), sample.counts.size * len(self._kernel)))
+
+    def _mean(self, orders: np.ndarray) -> np.ndarray:
+        tally, likelihood = self._likelihood(orders)
+        likelihood += 1e-9  # the same for all classes if none has this value
+        hits = np.einsum("pfcb,pfcb->pc", tally, likelihood / likelihood.sum(axis=2, keepdims=True))
+        return (hits / self.sample.counts.sum(axis=0)).mean(axis=1)
+
+    def _scores(self, orders: np.ndarray) -> np.ndarray:
+        _, likelihood = self._likelihood(orders)
+        return likelihood[np.arange(len(orders))[:, None], self.sample.folds, :, self._bins[orders]]
+
+    def _likelihood(self, orders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the photos counted by (order, fold, class, bin), and the frequency of each bin in the other folds."""
+        shape = (len(orders), *self.sample.counts.shape, len(self._kernel))
+        order_fold_class = np.arange(len(orders))[:, None] * self.sample.counts.size + self.sample.fold_class
+        flat = np.bincount((order_fold_class * shape[3] + self._bins[orders]).ravel(), minlength=int(np.prod(shape)))
+        tally = flat.reshape(shape).astype(np.float32)
+        others = tally.sum(axis=1, keepdims=True) - tally
+        return tally, others @ self._kernel / self._train_counts[:, :, None]
+
+
+class CentroidClassifier(_Classifier):
+    """Classifier on features, float (n, d): the nearest class mean of their principal components, scaled to variance 1.
+
+    This is linear discriminant analysis with the scatter of all photos in place of that within classes, so what takes
+    long does not depend on the labels; for two classes the direction is the same.
+
+    Notes
+    -----
+    The mean of few photos lies farther away by chance; that is subtracted: Chan and Hall, "Scale adjustments for
+    classifiers in high-dimensional, low sample size settings", Biometrika 96 (2009).
+    """
+
+    def __init__(self, features: np.ndarray, sample: Sample) -> None:
+        components = max(1, min(_COMPONENTS, len(features) // 4, features.shape[1]))
+        pca = PCA(components, whiten=True, svd_solver="randomized", random_state=0)
+        self._points = pca.fit_transform(features.astype(np.float32))
+        super().__init__(sample, len(features) * max(components, len(sample.classes)))
+
+    def _mean(self, orders: np.ndarray) -> np.ndarray:
+        labels, scores = self.sample.labels, self._scores(orders)
+        of_true = scores[:, np.arange(len(labels)), labels]
+        probability = 1 / np.exp(np.minimum(scores - of_true[:, :, None], 60)).sum(axis=2)
+        return probability @ (1 / self.sample.counts.sum(axis=0)[labels]) / len(self.sample.classes)
+
+    def _scores(self, orders: np.ndarray) -> np.ndarray:
+        """Return log-likelihoods up to a constant."""
+        points = self._points[orders]
+        scores = np.empty((*orders.shape, len(self.sample.classes)), dtype=np.float32)
+        is_class = np.eye(len(self.sample.classes), dtype=np.float32)[self.sample.labels]
+        for fold, sizes in enumerate(self._train_counts):
+            test = self.sample.folds == fold
+            means = (is_class[~test] / sizes).T @ points[:, ~test]
+            length = (means**2).sum(axis=2) - points.shape[2] / sizes
+            scores[:, test] = points[:, test] @ means.transpose(0, 2, 1) - length[:, None] / 2
+        return scores
+
+
+def westfall_young(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return p-values of several tests on the same photos, single and corrected for their number, float (tests,) each.
+
+    Parameters
+    ----------
+    statistics : float array of shape (tests, 1 + permutations)
+        As observed in the first column, with shuffled labels in the others: the same labels within a column.
+
+    Notes
+    -----
+    Corrected by step-down maxT, algorithm 2.8 in Westfall and Young, "Resampling-based multiple testing" (1993): the
+    probability that any of the tests comes out this high. Holm's correction would count width, height and megapixels as
+    three independent tests; this one does not.
+    """
+    z = standardise(statistics)
+    single = (z >= z[:, :1] - _ROUNDING).mean(axis=1)
+    order = np.argsort(z[:, 0], kind="stable")  # weakest first, so that each is compared with those no stronger
+    highest = np.maximum.accumulate(z[order], axis=0)
+    step = (highest >= z[order, :1] - _ROUNDING).mean(axis=1)
+    corrected = np.empty_like(step)
+    corrected[order] = np.maximum.accumulate(step[::-1])[::-1]
+    return single, corrected
+
+
+def standardise(statistics: np.ndarray) -> np.ndarray:
+    """Return the statistics of each test, float (tests, values), in standard deviations from their mean."""
+    deviation = statistics.std(axis=1, keepdims=True)
+    return (statistics - statistics.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
+
+
+def shuffled_orders(count: int, permutations: int, seed: int) -> np.ndarray:
+    """Return the photos in their order, then in random orders: int (1 + permutations, count)."""
+    rng = np.random.default_rng(seed)
+    return np.stack([np.arange(count), *(rng.permutation(count) for _ in range(permutations))])
+
+
+def _numeric_bins(values: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return bins of equal count, one bin for equal values, the last for missing ones; and the kernel between them."""
+    present = ~np.isnan(values)
+    ranks = (rankdata(values[present]) - 0.5) / max(1, present.sum())
+    bins = np.full(len(values), _BINS)
+    bins[present] = np.minimum((ranks * _BINS).astype(int), _BINS - 1)
+    used, bins = np.unique(bins, return_inverse=True)
+    place = np.where(used == _BINS, 1e3, (used + 0.5) / _BINS)  # missing values: far from all others
+    distance = (place[:, None] - place) / blur
+    return bins, np.exp(-0.5 * distance**2).astype(np.float32)
+
+
+def _category_bins(values: pd.Series) -> np.ndarray:
+    """Return one bin per category, a missing value is one too; the rarest share one if there are too many."""
+    text = values.astype(object).where(values.notna(), None).map(lambda value: "" if value is None else str(value))
+    common = text.value_counts().index[: _BINS - 1]
+    return pd.factorize(text.where(text.isin(common), "\0"))[0]

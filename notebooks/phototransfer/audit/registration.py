@@ -1,0 +1,233 @@
+"""Registration of photos: mapping one onto another, and measuring how well the two then agree.
+
+A photo is compared as a small grey square of its local contrast: what is brighter than its surroundings, relative to
+how much the surroundings vary. Differences in brightness, contrast, size and compression are removed by that.
+"""
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+#: Orientation number v is mirrored from 4 on, then rotated v % 4 quarter turns anticlockwise.
+ORIENTATIONS = ["same", "rotated 90°", "rotated 180°", "rotated 270°"]
+ORIENTATIONS += ["mirrored", "mirrored, rotated 90°", "upside down", "mirrored, rotated 270°"]
+MIRRORED = 4
+#: The orientation that reverses each orientation: rotations run backwards, reflections reverse themselves.
+INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
+_NOISE = 8.0  # grey levels of 0–255: contrast below this may be noise of the sensor or of JPEG
+_MAX_STRETCH = 1.5
+_TILES = 16  # tiles per side that a photo is compared in
+_MARGIN = 2  # tiles at each edge that do not count: a rotated photo has black corners, a cropped one lacks its edge
+_MIN_TILES = 10  # tiles with contrast that a comparison by tiles needs
+#: Photos whose edges all run in one direction fit onto any other such photo. 2,242 photos had 0.1 or more.
+_MIN_ISOTROPY = 0.02
+_MIN_SHADING = 4.0  # standard deviation in grey levels that blurred photos need to be compared
+_SHADING_CORRELATION = 0.98  # from here on two blurred photos are duplicates
+
+
+def orient(pictures: np.ndarray, orientation: int) -> np.ndarray:
+    """Return pictures (k, h, w) in one of the ORIENTATIONS."""
+    mirrored = pictures[..., ::-1] if orientation >= MIRRORED else pictures
+    return np.rot90(mirrored, orientation % 4, axes=(1, 2))
+
+
+def orient_each(squares: np.ndarray, orientations: np.ndarray) -> np.ndarray:
+    """Return squares (k, s, s), each in its own orientation, int (k,)."""
+    oriented = np.empty_like(squares)
+    for orientation in np.unique(orientations):
+        rows = orientations == orientation
+        oriented[rows] = orient(squares[rows], orientation)
+    return oriented
+
+
+def grey_squares(paths: Sequence[str], side: int) -> np.ndarray:
+    """Return each photo as a whole, resized to a grey square whatever its shape: uint8 (n, side, side)."""
+
+    def read(path: str) -> np.ndarray:
+        with Image.open(path) as picture:
+            picture.draft("L", (2 * side, 2 * side))  # JPEG decodes a half or a quarter of the size much faster
+            return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0))
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        return np.stack(list(threads.map(read, paths)))
+
+
+def local_contrast(squares: np.ndarray, side: int) -> np.ndarray:
+    """Return grey squares (k, s, s), s a multiple of `side`, as float32 (k, side, side) of normalised local contrast.
+
+    Notes
+    -----
+    Each pixel minus the mean of its surroundings, divided by their standard deviation; about 0 where there is only
+    noise: N. Pinto, D. Cox and J. DiCarlo, "Why is real-world visual object recognition hard?", PLoS Computational
+    Biology 4 (2008).
+    """
+    count, factor = len(squares), squares.shape[1] // side
+    small = squares.reshape(count, side, factor, side, factor).mean((2, 4), dtype=np.float32)
+    smoothing = 1.0 if side > 32 else 0.7
+    detail = gaussian_filter(small, (0, smoothing, smoothing))
+    detail -= gaussian_filter(detail, (0, 3, 3))
+    return detail / np.sqrt(gaussian_filter(detail * detail, (0, 3, 3)) + _NOISE**2)
+
+
+def register(fixed: np.ndarray, moving: np.ndarray, *, steps: int, start: np.ndarray | None = None) -> np.ndarray:
+    """Return affine maps (k, 2, 3) from positions on `fixed` to those on `moving`, both local contrast (k, s, s).
+
+    Positions run from -1 to 1 in both directions. `steps` Gauss–Newton steps minimise the squared difference; they
+    converge for photos shifted by up to a tenth. `start` (k, 2, 3) are the maps of a coarser level.
+
+    Notes
+    -----
+    The inverse compositional algorithm, which differentiates `fixed` only once: S. Baker and I. Matthews,
+    "Lucas-Kanade 20 years on", International Journal of Computer Vision 56 (2004).
+    """
+    count, side, _ = fixed.shape
+    x, y = _positions(side)
+    weight = (np.maximum(np.abs(x), np.abs(y)) < 0.9).astype(np.float32).ravel()
+    dy, dx = np.gradient(fixed, 2 / side, axis=(1, 2))
+    # How each pixel changes with the six parameters of a map: x' = p0 x + p1 y + p2, y' = p3 x + p4 y + p5.
+    jacobian = np.stack([dx * x, dx * y, dx, dy * x, dy * y, dy], axis=1).reshape(count, 6, -1)
+    weighted = jacobian * weight
+    hessian = weighted @ jacobian.transpose(0, 2, 1)
+    damping = 1e-3 * (np.trace(hessian, axis1=1, axis2=2) / 6 + 1)
+    hessian += damping[:, None, None] * np.eye(6, dtype=np.float32)
+    inverse_hessian = np.linalg.inv(hessian)
+    maps = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)) if start is None else _square_matrices(start)
+    for _ in range(steps):
+        warped, inside = warp(moving, maps[:, :2])
+        residual = (warped - fixed.reshape(count, -1)) * inside
+        gradient = weighted @ residual[:, :, None]
+        step = np.clip(inverse_hessian @ gradient, -0.1, 0.1).reshape(count, 2, 3)
+        increment = _square_matrices(np.eye(2, 3) + step)
+        maps = maps @ np.linalg.inv(increment)
+    return maps[:, :2]
+
+
+def warp(pictures: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bilinear values (k, s²) of `pictures` (k, s, s) where `maps` lead to, and which lie inside (k, s²)."""
+    count, side, _ = pictures.shape
+    x, y = _positions(side)
+    positions = maps @ np.stack([x.ravel(), y.ravel(), np.ones(side * side, dtype=np.float32)])
+    pixels = np.clip((positions + 1) * (side / 2) - 0.5, 0, side - 1.001)
+    corner = pixels.astype(np.int32)
+    x_fraction, y_fraction = (pixels - corner).transpose(1, 0, 2)
+    column, row = corner.transpose(1, 0, 2)
+    first_pixel = np.arange(count, dtype=np.int32) * side * side
+    upper_index = row * side + column + first_pixel[:, None]
+    lower_index = upper_index + side
+    values = pictures.reshape(-1)
+    upper = _interpolate(values.take(upper_index), values.take(upper_index + 1), x_fraction)
+    lower = _interpolate(values.take(lower_index), values.take(lower_index + 1), x_fraction)
+    return _interpolate(upper, lower, y_fraction), (np.abs(positions) <= 1).all(axis=1)
+
+
+def overlap_correlation(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Return the correlation (k,) of registered local contrast (k, s, s) where the two overlap.
+
+    0 if they overlap in less than a third, or if `maps` stretch more than a crop or a small rotation does: any two
+    pictures agree once a corner of one is enlarged enough.
+    """
+    warped, inside = warp(moving, maps)
+    correlation, _ = _correlation(fixed.reshape(len(fixed), -1), warped, inside.astype(np.float32))
+    stretch = np.linalg.svd(maps[:, :, :2], compute_uv=False)
+    plausible = (stretch < _MAX_STRETCH).all(axis=1) & (stretch > 1 / _MAX_STRETCH).all(axis=1)
+    return np.where(plausible & (inside.mean(axis=1) > 1 / 3), correlation, 0)
+
+
+def compare_tiles(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> np.ndarray:
+    """Return how well registered grey squares (k, s, s) agree tile by tile: float32 (k, 3) of lowest, border, tiles.
+
+    lowest: the 10 % quantile of the correlation of the inner tiles; if too few have contrast, the correlation of the
+    shading, if it is that of a duplicate, else NaN. border: the share of the tiles near the edge that agree. tiles:
+    the number of inner tiles with contrast. Duplicates agree everywhere, photos of the same scene around the subject;
+    photos of the same subject may agree in the subject only.
+    """
+    count, side, _ = fixed.shape
+    # Contrast is computed after warping, so that it has the same scale in a photo and in a crop of it.
+    warped, inside = warp(moving.astype(np.float32), maps)
+    warped, inside = warped.reshape(count, side, side), inside.reshape(count, side, side)
+    contrast = local_contrast(fixed, side)
+    tile_weight = _cut_into_tiles(inside.astype(np.float32))
+    warped_tiles = _cut_into_tiles(local_contrast(warped, side))
+    correlation, variance = _correlation(_cut_into_tiles(contrast), warped_tiles, tile_weight)
+    usable = (variance > 0.2) & (tile_weight.mean(axis=-1) > 0.8)
+    row, column = np.divmod(np.arange(_TILES**2), _TILES)
+    from_edge = np.minimum.reduce([row, column, _TILES - 1 - row, _TILES - 1 - column])
+    inner, near_edge = usable & (from_edge >= _MARGIN), usable & (from_edge <= _MARGIN)
+    tiles = inner.sum(axis=1)
+    lowest = np.full(count, np.nan)
+    for pair in np.flatnonzero(_isotropy(contrast) >= _MIN_ISOTROPY):
+        if tiles[pair] >= _MIN_TILES:
+            lowest[pair] = np.quantile(correlation[pair, inner[pair]], 0.1)
+        else:
+            lowest[pair] = _shading_correlation(fixed[pair], warped[pair], inside[pair])
+    border = (near_edge & (correlation > 0.8)).sum(axis=1) / np.maximum(near_edge.sum(axis=1), 1)
+    return np.stack([lowest, border, tiles], axis=1).astype(np.float32)
+
+
+def _shading_correlation(fixed: np.ndarray, warped: np.ndarray, inside: np.ndarray) -> float:
+    """Return the correlation of blurred grey squares (s, s) where they overlap, NaN if they are no duplicates.
+
+    Compared is the shading minus its smooth trend (a quadratic surface, fitted by least squares), which any sky has.
+    Of 2,602 photos in four sets no two unrelated ones reached 0.75, duplicates had 0.99 or more.
+    """
+    x, y = (coordinate[inside] for coordinate in _positions(len(fixed)))
+    if len(x) < fixed.size / 3:
+        return np.nan
+    trend, _ = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))
+    shading = np.stack([fixed[inside], warped[inside]]).astype(np.float32)
+    shading -= shading @ trend @ trend.T
+    if shading.std(axis=1).min() < _MIN_SHADING:
+        return np.nan
+    correlation = float(np.corrcoef(*shading)[0, 1])
+    return correlation if correlation >= _SHADING_CORRELATION else np.nan
+
+
+def _isotropy(contrast: np.ndarray) -> np.ndarray:
+    """Return (k,) from 0, all edges of local contrast (k, s, s) run in one direction, to 1, as many in each.
+
+    The ratio of the structure tensor's eigenvalues: C. Harris and M. Stephens, "A combined corner and edge detector",
+    Alvey Vision Conference (1988).
+    """
+    margin = contrast.shape[1] * _MARGIN // _TILES
+    dy, dx = (slope[:, margin:-margin, margin:-margin] for slope in np.gradient(contrast, axis=(1, 2)))
+    yy, xy, xx = ((one * other).sum(axis=(1, 2)) for one, other in ((dy, dy), (dy, dx), (dx, dx)))
+    eigenvalues = np.linalg.eigvalsh(np.array([[yy, xy], [xy, xx]]).transpose(2, 0, 1))
+    return eigenvalues[:, 0] / np.maximum(eigenvalues[:, 1], 1e-3)
+
+
+def _correlation(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return Pearson's weighted correlation along the last axis, and the greater of the two variances."""
+    count = np.maximum(weight.sum(axis=-1, keepdims=True), 1)
+    first = (first - (first * weight).sum(axis=-1, keepdims=True) / count) * weight
+    second = (second - (second * weight).sum(axis=-1, keepdims=True) / count) * weight
+    variance = (first * first).sum(axis=-1) / count[..., 0]
+    other_variance = (second * second).sum(axis=-1) / count[..., 0]
+    covariance = (first * second).sum(axis=-1) / count[..., 0]
+    return covariance / np.sqrt(variance * other_variance + 1e-12), np.maximum(variance, other_variance)
+
+
+def _cut_into_tiles(squares: np.ndarray) -> np.ndarray:
+    count, side, _ = squares.shape
+    size = side // _TILES
+    return squares.reshape(count, _TILES, size, _TILES, size).swapaxes(2, 3).reshape(count, _TILES**2, size * size)
+
+
+def _interpolate(start: np.ndarray, end: np.ndarray, fraction: np.ndarray) -> np.ndarray:
+    return start + (end - start) * fraction
+
+
+def _positions(side: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y of the pixel centres of a square, from -1 to 1."""
+    centres = ((np.arange(side, dtype=np.float32) + 0.5) / side) * 2 - 1
+    x, y = np.meshgrid(centres, centres)
+    return x, y
+
+
+def _square_matrices(maps: np.ndarray) -> np.ndarray:
+    """Return affine maps (k, 2, 3) as matrices (k, 3, 3), which can be multiplied and inverted."""
+    last_row = np.broadcast_to(np.array([[0, 0, 1]], dtype=np.float32), (len(maps), 1, 3))
+    return np.concatenate([maps, last_row], axis=1, dtype=np.float32)

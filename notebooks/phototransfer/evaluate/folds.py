@@ -1,0 +1,111 @@
+"""Folds of a cross-validation: every class in each, near-duplicates together."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from sklearn.model_selection import StratifiedKFold
+
+from phototransfer.photos.splits import assign_splits
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One fold: positions in the arrays of `Folds`, int arrays. No group is in two of train, val and test."""
+
+    number: int
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The photos of a cross-validation and its folds.
+
+    Attributes
+    ----------
+    rows : int array of shape (n,)
+        Positions of the photos in the table of photos.
+    labels : int array of shape (n,)
+        Positions in `classes`.
+    groups : int array of shape (n,)
+        The same number for near-duplicates.
+    representative : bool array of shape (n,)
+        The first photo of each group, the only one that counts in a score: duplicates are one piece of evidence.
+    left_out : dict
+        Classes with too few photos, and how many different ones they have.
+    """
+
+    n_folds: int
+    rows: np.ndarray
+    labels: np.ndarray
+    groups: np.ndarray
+    representative: np.ndarray
+    classes: list[str]
+    folds: list[Fold]
+    left_out: dict[str, int]
+
+    def correct(self, predicted: np.ndarray) -> np.ndarray:
+        """Tell which representative photos are predicted correctly, bool (k,); predicted: int (n,)."""
+        correct: np.ndarray = (predicted == self.labels)[self.representative]
+        return correct
+
+
+def make_folds(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test: bool = False) -> Folds | None:
+    """Assign the photos to folds, and in each fold set aside validation photos for early stopping.
+
+    Photos of one group, near-duplicates, are never on both sides of a fold. The share of validation photos is that of
+    the table. Classes with fewer different photos than `min_photos_per_class` are left out.
+
+    Parameters
+    ----------
+    photos : DataFrame
+        The table of photos, with the columns label, split, group and digest.
+    without_test : bool
+        Use training and validation photos only: for everything that is chosen by its score.
+
+    Returns
+    -------
+    Folds or None
+        None if `n_folds` is 0 or fewer than two classes remain.
+    """
+    if not n_folds:
+        return None
+    usable = photos["split"].isin(["train", "val"]) if without_test else pd.Series(True, index=photos.index)
+    different = photos[usable].drop_duplicates("group")["label"].value_counts()
+    sizes = different.reindex(sorted(photos.loc[usable, "label"].unique()), fill_value=0)
+    classes = list(sizes.index[sizes >= min_photos_per_class(n_folds)])
+    if len(classes) < 2:
+        return None
+    rows = np.flatnonzero(usable & photos["label"].isin(classes))
+    table = photos.iloc[rows].reset_index(drop=True)
+    labels = table["label"].map(classes.index).to_numpy(dtype=np.int64)
+    groups = pd.factorize(table["group"])[0]
+    fold_of = assign_folds(labels, groups, n_folds, seed)
+    counts = table["split"].value_counts().reindex(["train", "val"], fill_value=0)
+    val_share = max(counts["val"], 1) / max(counts.sum(), 2)
+    unassigned = table.assign(split=None)
+    folds = []
+    for number in range(n_folds):
+        split = assign_splits(unassigned[fold_of != number], {"val": val_share}, seed + number)
+        train, val = (split.index[split == name].to_numpy() for name in ("train", "val"))
+        folds.append(Fold(number, train, val, np.flatnonzero(fold_of == number)))
+    representative = ~pd.Series(groups).duplicated().to_numpy()
+    left_out = {name: int(size) for name, size in sizes.items() if name not in classes}
+    return Folds(n_folds, rows, labels, groups, representative, classes, folds, left_out)
+
+
+def min_photos_per_class(n_folds: int) -> int:
+    """Return how many different photos a class needs: one to test in each fold, and two to train and validate."""
+    return n_folds if n_folds > 2 else 4
+
+
+def assign_folds(labels: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each photo, int (n,): stratified by the first photo of each group, groups together."""
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    fold_of_group = np.empty(len(first), dtype=np.int64)
+    folds = StratifiedKFold(n_folds, shuffle=True, random_state=seed)
+    for number, (_, test) in enumerate(folds.split(first, labels[first])):
+        fold_of_group[test] = number
+    return fold_of_group[group]

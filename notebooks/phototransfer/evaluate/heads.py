@@ -1,0 +1,230 @@
+"""Comparison of heads: the simplest model on top of the features that is not significantly worse than the best."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, ClassVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from sklearn.decomposition import PCA
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.neighbors import NearestCentroid
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from phototransfer.console import progress
+from phototransfer.evaluate.cross_validation import CrossValidator
+from phototransfer.evaluate.folds import Folds, assign_folds
+from phototransfer.report import Skipped
+from phototransfer.stats import format_share, holm, mcnemar, paired_gain, wilson
+from phototransfer.style import BLUE, GREEN, accuracy_axis, plot_interval
+
+MAJORITY, NEAREST, LOGISTIC = "majority class", "nearest class mean", "logistic regression"
+DENSE = ((256,), (256, 128), (256, 128, 64), (256, 128, 64, 32))
+_STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of logistic regression: on standardized features more or less never helps
+_INNER_FOLDS = 3
+_ALPHA = 0.05
+
+
+@dataclass(frozen=True)
+class HeadComparison:
+    """Models from simple to complex on the same training and validation photos; near-duplicates count once.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per model: model, photos, correct, accuracy, low, high (95 % Wilson interval), p_value (McNemar's exact
+        test against the best model), p_corrected (Holm, for all pairs, because the best is known only afterwards),
+        not_worse (p_corrected >= 0.05), configured.
+    with_validation : tuple of float
+        Gain in accuracy, with its 95 % interval, of logistic regression that is trained on the validation photos too.
+    head : list of int
+        The configured HEAD.
+    """
+
+    name: ClassVar[str] = "comparison_of_heads"
+    table: pd.DataFrame
+    with_validation: tuple[float, float, float]
+    head: list[int]
+
+    @property
+    def best(self) -> str:
+        """The model with the most correct photos; of equals the simplest."""
+        return str(self.table.loc[self.table["correct"].idxmax(), "model"])
+
+    @property
+    def simplest(self) -> str:
+        """The simplest model that is not significantly worse than the best."""
+        return str(self.table.loc[self.table["not_worse"].idxmax(), "model"])
+
+    def summary(self) -> str:
+        """Return the best model, the simplest that is not worse, and where the configured head stands."""
+        table = self.table.set_index("model")
+        accuracy, p_corrected = table["accuracy"].map(format_share), table.at[self.simplest, "p_corrected"]
+        lines = [
+            f"Best: {self.best}, accuracy {accuracy[self.best]} on {table['photos'].iloc[0]} different training and "
+            "validation photos. No test photo is used."
+        ]
+        if self.simplest == self.best:
+            lines.append("Every simpler model is significantly worse.")
+        else:
+            lines.append(
+                f"Simplest that is not significantly worse: {self.simplest}, {accuracy[self.simplest]} (p = "
+                f"{p_corrected:.2f}, corrected for the number of comparisons)."
+            )
+        own = _model_name(self.head)
+        if not table.at[own, "not_worse"]:
+            lines.append(f"The configured head, {own}, is significantly worse than the best: {accuracy[own]}.")
+        gain, low, high = self.with_validation
+        lines.append(
+            "All models are trained on the same photos; heads use the validation photos for early stopping. Logistic "
+            f"regression does not need them: trained on both, it reaches {table.at[LOGISTIC, 'accuracy'] + gain:.2f} "
+            f"({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})."
+        )
+        return "\n".join(lines)
+
+    def advice(self) -> list[str]:
+        """Return the HEAD to set if a simpler model is not worse, or if the configured head is."""
+        if self.simplest == MAJORITY:
+            return ["No head is significantly better than the majority class: add photos or set another BACKBONE."]
+        heads = {_model_name(units): list(units) for units in _heads(self.head)} | {NEAREST: [], LOGISTIC: []}
+        head, own = heads[self.simplest], self.table[self.table["configured"]].iloc[0]
+        if head == self.head:
+            return []
+        if own["not_worse"]:
+            return [f"{self.simplest.capitalize()} is not significantly worse than the best head: set HEAD = {head}."]
+        return [f"HEAD = {self.head} is significantly worse than {self.best}: set HEAD = {head}."]
+
+    def plot(self) -> Figure:
+        """Return the accuracy of every model with its interval, the simplest model on top."""
+        table = self.table
+        figure, axis = plt.subplots(figsize=(8, 1.9 + 0.36 * len(table)))
+        for row in table.itertuples():
+            colour = GREEN if row.model == self.simplest else BLUE
+            interval = (row.low, row.high)
+            plot_interval(axis, row.Index, row.accuracy, interval, colour=colour, filled=row.not_worse)
+        labels = [f"{row.model} – configured" if row.configured else row.model for row in table.itertuples()]
+        axis.set(yticks=table.index, yticklabels=labels, ylim=(len(table) - 0.4, -0.6))
+        axis.set_title(f"From simple to complex, on {table['photos'].iloc[0]} training and validation photos")
+        accuracy_axis(axis, table["low"].min())
+        axis.set_xlim(left=axis.get_xlim()[0] - 0.03)  # room for the value above a marker near 0
+        axis.plot([], [], "o", color=GREEN, markersize=8, label="simplest that is not worse")
+        axis.plot([], [], "o", color=BLUE, markersize=8, label="not significantly worse than the best")
+        axis.plot([], [], "o", color=BLUE, markersize=8, markerfacecolor="white", label="significantly worse")
+        figure.legend(ncols=3, frameon=False, fontsize=9, loc="outside lower center")
+        return figure
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the table and the two models."""
+        gain, low, high = self.with_validation
+        return {
+            "best": self.best,
+            "simplest": self.simplest,
+            "models": self.table.to_dict("records"),
+            "with_validation_photos": {"gain": gain, "low": low, "high": high},
+        }
+
+
+def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
+    """Cross-validate simple models and heads of one to four Dense layers on the training and validation photos.
+
+    HEAD stands in the place of the equally deep one. All models are trained on the same photos. What a head loses by
+    setting validation photos aside is measured with logistic regression, which is fitted once more on both.
+    """
+    folds = validator.folds_without_test
+    if folds is None:
+        return validator.skipped(HeadComparison.name)
+    own, configured = list(validator.settings["HEAD"]), validator.configured_correct()
+    heads, x, correct = _heads(own), validator.features.plain[folds.rows], {}
+    # One of the heads is trained already, and logistic regression comes twice.
+    n_trainings = (len(_SIMPLE) + len(heads)) * folds.n_folds
+    with progress("Simpler and deeper heads", n_trainings, unit="training") as bar:
+        for model, build in _SIMPLE.items():
+            correct[model] = _cross_validate(folds, x, build, bar=bar)
+        on_both = _cross_validate(folds, x, _SIMPLE[LOGISTIC], bar=bar, with_validation=True)
+        for head in heads:
+            if head == own:
+                correct[_model_name(head)] = configured
+                continue
+            settings = {**validator.settings, "HEAD": head}
+            predicted = validator.out_of_fold(folds, settings=settings, bar=bar)
+            correct[_model_name(head)] = folds.correct(predicted)
+    return _compare(correct, own, paired_gain(correct[LOGISTIC], on_both))
+
+
+def _heads(configured: Sequence[int]) -> list[list[int]]:
+    """Return the heads to compare by depth: those of DENSE, and the configured one for the one as deep as it."""
+    by_depth = {len(units): list(units) for units in (*DENSE, configured)}
+    return sorted(by_depth.values(), key=len)
+
+
+def _model_name(head: Sequence[int]) -> str:
+    layers = "layer" if len(head) == 1 else "layers"
+    return f"{len(head)} Dense {layers} ({', '.join(map(str, head))})" if head else "no Dense layer"
+
+
+def _compare(
+    correct: dict[str, np.ndarray], head: list[int], with_validation: tuple[float, float, float]
+) -> HeadComparison:
+    """Compare models, from simple to complex, by whether each photo is correct: bool (n,) per model."""
+    best = max(correct, key=lambda model: correct[model].sum())  # of equals the first, which is the simplest
+    pairs = list(combinations(correct, 2))
+    p_values = np.array([mcnemar(correct[first], correct[second]) for first, second in pairs])
+    against_best = {best: (1.0, 1.0)}
+    for (first, second), p_value, p_corrected in zip(pairs, p_values, holm(p_values), strict=True):
+        if best in (first, second):
+            against_best[second if first == best else first] = (p_value, p_corrected)
+    rows = []
+    for model, values in correct.items():
+        count, total = int(values.sum()), len(values)
+        rows.append((model, total, count, count / total, *(wilson(count, total) or ()), *against_best[model]))
+    columns = ["model", "photos", "correct", "accuracy", "low", "high", "p_value", "p_corrected"]
+    table = pd.DataFrame(rows, columns=columns)
+    table["not_worse"] = table["p_corrected"] >= _ALPHA
+    table["configured"] = table["model"] == _model_name(head)
+    return HeadComparison(table, with_validation, head)
+
+
+def _cross_validate(
+    folds: Folds, x: np.ndarray, build: Callable[..., Any], *, bar: "tqdm[Any]", with_validation: bool = False
+) -> np.ndarray:
+    """Fit `build(y, groups)` once per fold; tell for each representative photo if it is predicted correctly."""
+    predicted = np.full(len(x), -1)
+    with threadpool_limits(1, user_api="blas"):  # many small matrices: threads would wait for each other
+        for fold in folds.folds:
+            train = np.sort(np.concatenate([fold.train, fold.val])) if with_validation else fold.train
+            model = build(folds.labels[train], folds.groups[train])
+            predicted[fold.test] = model.fit(x[train], folds.labels[train]).predict(x[fold.test])
+            bar.update()
+    return folds.correct(predicted)
+
+
+def _logistic_regression(y: np.ndarray, groups: np.ndarray) -> Any:
+    """Return logistic regression, classes balanced as for the heads, its strength to be chosen by inner folds."""
+    options = {"class_weight": "balanced", "max_iter": 1000}
+    different = y[~pd.Series(groups).duplicated()]
+    fewest = min(int((different == label).sum()) for label in np.unique(y))
+    if fewest < 2:  # too few for inner folds
+        model = LogisticRegression(C=_STRENGTHS[1], **options)
+    else:
+        fold_of = assign_folds(y, groups, min(_INNER_FOLDS, fewest), seed=0)
+        inner = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in np.unique(fold_of)]
+        options |= {"l1_ratios": (0,), "scoring": "neg_log_loss", "use_legacy_attributes": False}
+        model = LogisticRegressionCV(Cs=_STRENGTHS, cv=inner, **options)
+    # With fewer photos than features only as many directions matter as there are photos. Rotating onto them changes
+    # neither the L2 penalty nor the predictions, and it halves the time.
+    return make_pipeline(StandardScaler(), PCA(random_state=0), model)
+
+
+#: build(y, groups) → a classifier, for each model that is simpler than a head.
+_SIMPLE: dict[str, Callable[..., Any]] = {
+    MAJORITY: lambda y, groups: DummyClassifier(strategy="most_frequent"),
+    NEAREST: lambda y, groups: make_pipeline(StandardScaler(), NearestCentroid()),
+    LOGISTIC: _logistic_regression,
+}

@@ -1,0 +1,22 @@
+"""Photos → features → model: backbones, features, training, fine-tuning, Grad-CAM, classifying new photos."""
+
+from phototransfer.network.backbones import Backbone, load_backbone
+from phototransfer.network.classify import classify, load_run
+from phototransfer.network.features import Features, extract
+from phototransfer.network.fine_tuning import fine_tune, is_kept, predict
+from phototransfer.network.grad_cam import grad_cam_examples
+from phototransfer.network.training import HeadTrainer
+
+__all__ = [
+    "Backbone",
+    "Features",
+    "HeadTrainer",
+    "classify",
+    "extract",
+    "fine_tune",
+    "grad_cam_examples",
+    "is_kept",
+    "load_backbone",
+    "load_run",
+    "predict",
+]

@@ -1,0 +1,155 @@
+"""Networks of keras.applications and EfficientNetLite0 without their classifiers, with their preprocessing."""
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import keras
+
+from phototransfer.files import find_path
+from phototransfer.network.efficientnet_lite import EfficientNetLite0
+from phototransfer.photos.sources import TIMEOUT, socket_timeout
+
+FALLBACK = "EfficientNetLite0"
+#: Sides in pixels that keras.applications documents as each network's own; all others use 224.
+IMAGE_SIZES = {
+    **dict.fromkeys(("InceptionV3", "InceptionResNetV2", "Xception"), 299),
+    "NASNetLarge": 331,
+    **{f"EfficientNetB{n}": size for n, size in enumerate((224, 240, 260, 300, 380, 456, 528, 600))},
+    **{f"EfficientNetV2B{n}": size for n, size in enumerate((224, 240, 260, 300))},
+    **{"EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480},
+}
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network without its classifier.
+
+    Attributes
+    ----------
+    architecture : str
+        Name in keras.applications, or "EfficientNetLite0".
+    model : keras.Model
+        From preprocessed photos, float32 (batch, image_size, image_size, 3), to a feature map (batch, h, w, channels).
+    preprocess : callable
+        From a Keras tensor of raw RGB values 0–255 to what `model` takes, in operations that are saved with it. Not for
+        NumPy arrays of floats: Keras' own functions change them in place.
+    fell_back_from, reason : str or None
+        The network whose weights could not be downloaded, and why.
+    """
+
+    name: ClassVar[str] = "backbone"
+    architecture: str
+    model: keras.Model
+    preprocess: Callable[[Any], Any]
+    image_size: int
+    weights: str | None
+    fell_back_from: str | None = None
+    reason: str | None = None
+
+    def summary(self) -> str:
+        """Return what was loaded, and instead of what."""
+        origins = {"imagenet": "trained on ImageNet", None: "with random weights: expect a score near chance level"}
+        size = f"{self.image_size} × {self.image_size} pixels, {self.model.count_params():,} parameters"
+        loaded = f"{self.architecture}, {size}, {origins.get(self.weights, f'with the weights in {self.weights}')}."
+        if self.fell_back_from is None:
+            return loaded
+        folder = Path(os.environ.get("KERAS_HOME", "~/.keras")) / "models"
+        return (
+            f"Could not download the {self.fell_back_from} weights; using {self.architecture} instead.\n"
+            f"Reason: {self.reason}\n"
+            f"The next run uses the file that Keras names above if you put it into {folder}, unchanged. "
+            f"Or change BACKBONE or WEIGHTS in the settings.\n{loaded}"
+        )
+
+    def plot(self) -> None:
+        """Return None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the entries of metrics.json on the network."""
+        names = ("weights", "fell_back_from", "image_size")
+        return {"backbone": self.architecture, **{name: getattr(self, name) for name in names}}
+
+    def advice(self) -> list[str]:
+        """Return what to change if the network is not the one asked for, or not trained."""
+        if self.fell_back_from:
+            return [f'Add the weights file of {self.fell_back_from}, or set BACKBONE = "{self.architecture}".']
+        return [] if self.weights else ['The backbone has random weights: set WEIGHTS = "imagenet".']
+
+
+def architectures() -> list[str]:
+    """Return the names that `load_backbone` accepts."""
+    public = vars(keras.applications)
+    return [FALLBACK, *sorted(name for name in public if name[0].isupper() and callable(public[name]))]
+
+
+def load_backbone(architecture: str, weights: str | None = "imagenet", seed: int = 0) -> Backbone:
+    """Load a network without its classifier.
+
+    Parameters
+    ----------
+    architecture : str
+        One of `architectures()`.
+    weights : str or None
+        "imagenet" (downloaded by Keras, checked by its hash, kept in ~/.keras/models; EfficientNetLite0 has a package
+        and replaces a network that cannot be downloaded), the path of a .weights.h5, .h5 or .keras file, or None for
+        random weights drawn with `seed`.
+
+    Raises
+    ------
+    ValueError, FileNotFoundError
+        An unknown name, a file that does not fit the network, or no such file.
+    """
+    if architecture not in architectures():
+        raise ValueError(f"BACKBONE must be one of {', '.join(architectures())}, got {architecture!r}")
+    if weights is None:
+        keras.utils.set_random_seed(seed)
+    elif weights != "imagenet":
+        weights = str(find_path(weights))
+        if not Path(weights).is_file():
+            raise FileNotFoundError(f'WEIGHTS must be "imagenet", an existing weights file or None, got {weights!r}')
+    try:
+        with socket_timeout(TIMEOUT):
+            return _build(architecture, weights)
+    except Exception as error:  # keras.utils.get_file raises bare Exceptions
+        if weights != "imagenet" or architecture == FALLBACK or not _is_download_error(error):
+            raise
+        return replace(_build(FALLBACK, "imagenet"), fell_back_from=architecture, reason=str(error))
+
+
+def _build(architecture: str, weights: str | None) -> Backbone:
+    builder = EfficientNetLite0 if architecture == FALLBACK else getattr(keras.applications, architecture)
+    size = IMAGE_SIZES.get(architecture, 224)
+    imagenet = "imagenet" if weights == "imagenet" else None
+    model = builder(include_top=False, weights=imagenet, input_shape=(size, size, 3))
+    if weights != imagenet:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file does not have
+                model.load_weights(weights)
+        except (ValueError, OSError, UserWarning) as error:
+            raise ValueError(f"{weights} does not contain the {architecture} weights without top: {error}") from error
+    return Backbone(architecture, model, _preprocessing(builder.__module__), size, weights)
+
+
+def _preprocessing(module: str) -> Callable[[Any], Any]:
+    """Return the `preprocess_input` of a network's module, or layers that do the same where it cannot be exported.
+
+    Two kinds of `preprocess_input` contain constant tensors, which an ONNX export turns into further inputs.
+    """
+    family = module.rpartition(".")[2]
+    if family in ("resnet", "vgg16", "vgg19"):
+        return lambda x: keras.layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68])(x[..., ::-1])
+    if family == "densenet":
+        mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+        scale = [1 / (255 * s) for s in std]
+        return keras.layers.Rescaling(scale, offset=[-m / s for m, s in zip(mean, std, strict=True)])
+    return sys.modules[module].preprocess_input
+
+
+def _is_download_error(error: Exception) -> bool:
+    return isinstance(error, OSError) or any(text in str(error) for text in ("URL fetch failure", "file hash"))

@@ -1,0 +1,277 @@
+"""Features of photos: what a frozen network computes from each of them once, cached on disk."""
+
+import functools
+import hashlib
+import json
+import time
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import keras
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from phototransfer.console import plural, progress
+from phototransfer.files import atomic_write, locked, read_json, write_json
+from phototransfer.network import inference
+from phototransfer.network.inference import Engine
+from phototransfer.network.views import BACKGROUND, PLAIN, View, augmented
+from phototransfer.photos.decode import RECIPE, middle_square
+
+BATCH = 32
+_SAVE_EVERY_SECONDS = 60
+_compiled: dict[tuple[str, str], Engine] = {}  # compiling takes seconds, and a notebook uses one network several times
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The features of a table of photos, row by row.
+
+    Attributes
+    ----------
+    plain, augmented : float32 arrays of shape (n, d) and (views, n, d)
+        Features of the photos and of augmented versions of them (views may be 0).
+    background : callable
+        Returns the features of the photos with their middle square blanked, float32 (n, d).
+    embed : callable
+        From a list of pictures, uint8 (height, width, 3) each, to float32 (k, d), computed by Keras itself.
+    computed : int
+        Number of photos whose features were not in the cache.
+    """
+
+    name: ClassVar[str] = "features"
+    plain: np.ndarray
+    augmented: np.ndarray
+    background: Callable[[], np.ndarray]
+    embed: Callable[[Sequence[np.ndarray]], np.ndarray]
+    network: str = ""
+    engine: str = ""
+    computed: int = 0
+
+    @classmethod
+    def from_arrays(
+        cls, plain: np.ndarray, augmented: np.ndarray, background: Callable[[], np.ndarray] | None = None
+    ) -> "Features":
+        """Return arrays as features. There is no network, so `embed` raises ValueError."""
+
+        def unavailable(*_: Any) -> np.ndarray:
+            raise ValueError("These features were not computed by a network.")
+
+        return cls(plain, augmented, background or unavailable, unavailable)
+
+    @property
+    def size(self) -> int:
+        """Number of features per photo."""
+        return self.plain.shape[1]
+
+    def training(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return x and y to train on: the photos of `rows`, then each augmented version of all of them.
+
+        Parameters
+        ----------
+        rows : bool array of shape (n,) or int array of shape (k,)
+        labels : int array of shape (n,)
+        """
+        x = np.concatenate([self.plain[rows], *(version[rows] for version in self.augmented)])
+        return x, np.tile(labels[rows], 1 + len(self.augmented))
+
+    def summary(self) -> str:
+        """Return how many features there are and how many were computed now."""
+        photos, views = len(self.plain), len(self.augmented)
+        versions = f", also of {plural(views, 'augmented version')} of each" if views else ""
+        cached = f"{self.computed:,} computed now, {photos - self.computed:,} from the cache"
+        return f"{plural(photos, 'photo')} × {self.size} features ({self.network}, {self.engine}){versions}; {cached}."
+
+    def plot(self) -> None:
+        """Return None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers of photos, features and augmented versions, and what computed them."""
+        counts = {"photos": len(self.plain), "size": self.size, "augmentations": len(self.augmented)}
+        return {**counts, "engine": self.engine, "computed": self.computed}
+
+
+def extract(
+    photos: pd.DataFrame,
+    extractor: keras.Model,
+    cache: Path,
+    *,
+    augmentations: int = 0,
+    background: bool = False,
+    seed: int = 0,
+) -> Features:
+    """Run a frozen network over photos; what was computed before is read from the cache.
+
+    Each view of the photos has a file, named for the network's weights, layers and preprocessing and for the engine, so
+    that features of another network or precision are never used. An interrupted call is resumed by the next one (saved
+    every minute and when stopped). Memory: the features (8 KB per photo and view for ResNet50), twice while saving.
+
+    Parameters
+    ----------
+    photos : DataFrame
+        With columns path (prepared photo) and digest (fingerprint of its original).
+    extractor : keras.Model
+        From raw RGB, float32 (batch, size, size, 3), to float32 (batch, d).
+    cache : Path
+        Folder of the cache.
+    augmentations, seed : int
+        Number of augmented versions of each photo, and their seed.
+    background : bool
+        Compute the features of the photos with their middle square blanked at once, in the same pass, and not when
+        `Features.background` is called: by then fine-tuning may have changed the network.
+
+    Raises
+    ------
+    ValueError
+        There are no photos, the extractor is not frozen, or its features are not finite.
+    """
+    if photos.empty:
+        raise ValueError("There are no photos to extract features from.")
+    if extractor.trainable_weights:
+        raise ValueError(f"{extractor.name} is not frozen: set trainable = False before its features are cached.")
+
+    size = extractor.input_shape[1]
+
+    def embed(pictures: Sequence[np.ndarray]) -> np.ndarray:
+        squares = [np.asarray(middle_square(Image.fromarray(picture), size), np.float32) for picture in pictures]
+        return extractor(np.stack(squares), training=False).numpy()
+
+    views = [PLAIN, *augmented(augmentations, seed), *([BACKGROUND] if background else [])]
+    rows, engine, computed = _extract_views(photos, extractor, cache, views=views)
+
+    @functools.cache
+    def blanked() -> np.ndarray:
+        return rows[-1] if background else _extract_views(photos, extractor, cache, views=[BACKGROUND])[0][0]
+
+    versions = rows[1 : 1 + augmentations]
+    return Features(rows[0], versions, blanked, embed, network=extractor.name, engine=engine, computed=computed)
+
+
+def read_image(path: str | Path | IO[bytes], size: int) -> np.ndarray:
+    """Return the middle square of a prepared photo as uint8 (size, size, 3), raw RGB 0–255."""
+    with Image.open(path) as picture:
+        return np.asarray(middle_square(picture, size))
+
+
+class _Table:
+    """The cached features of one view by digest."""
+
+    def __init__(self, view: View, file: Path) -> None:
+        self.view, self.file = view, file
+        self.rows = self._read()
+        self.new: dict[str, np.ndarray] = {}
+
+    def _read(self) -> dict[str, np.ndarray]:
+        try:
+            with np.load(self.file, allow_pickle=False) as content:
+                return dict(zip(content["digests"].tolist(), content["features"], strict=True))
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            print(f"{self.file} is damaged ({error}): its features are computed again.")
+            return {}
+
+    def features(self, digests: Sequence[str]) -> np.ndarray:
+        """Return the rows of these photos, float32 (n, d)."""
+        rows = self.rows | self.new
+        return np.stack([rows[digest] for digest in digests])
+
+    def save(self) -> None:
+        """Add what is new to the file, which another run may have added to as well."""
+        if not self.new:
+            return
+        with locked(self.file.parent, "saving features"):
+            rows = self._read() | self.new
+            with atomic_write(self.file) as partial, partial.open("wb") as file:
+                np.savez(file, digests=np.array(list(rows)), features=np.stack(list(rows.values())))
+
+
+def _extract_views(
+    photos: pd.DataFrame, extractor: keras.Model, cache: Path, *, views: Sequence[View]
+) -> tuple[np.ndarray, str, int]:
+    """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache.
+
+    Nothing is compiled if nothing is new; a photo is decoded once for all views.
+    """
+    network = f"{extractor.name}-{_fingerprint(extractor)}"
+    choice = cache / f"{network}.json"
+    name = (read_json(choice) or {}).get(inference.environment_key(), {}).get("engine")
+    name = name or _select_engine(photos, extractor, choice).name
+    files = [cache / f"{network}-{name.replace(' ', '-').lower()}-{view.name}.npz" for view in views]
+    tables = [_Table(view, file) for view, file in zip(views, files, strict=True)]
+    complete = set.intersection(*(set(table.rows) for table in tables))
+    new = photos[~photos["digest"].isin(complete)]
+    if len(new):
+        engine = _select_engine(photos, extractor, choice, name=name)
+        if engine.name != name:  # it does not run any more, and its features must not be mixed with another's
+            return _extract_views(photos, extractor, cache, views=views)
+        _compute(new.drop_duplicates("digest"), engine, extractor, tables=tables)
+    return np.stack([table.features(photos["digest"]) for table in tables]), name, len(new)
+
+
+def _fingerprint(extractor: keras.Model) -> str:
+    """Return 16 hex digits that change with the network's weights, its outer layers or its preprocessing."""
+    digest = hashlib.blake2b(RECIPE.encode(), digest_size=8)
+    for layer in extractor.get_config()["layers"]:
+        constants = [node["args"][1:] for node in layer["inbound_nodes"]]  # the numbers in x / 127.5 - 1.0
+        config = layer["config"]
+        digest.update(json.dumps([layer["class_name"], constants, config.get("scale"), config.get("offset")]).encode())
+    digest.update(str(extractor.input_shape).encode())
+    for weight in extractor.get_weights():
+        digest.update(weight.tobytes())
+    return digest.hexdigest()
+
+
+def _select_engine(photos: pd.DataFrame, extractor: keras.Model, choice: Path, *, name: str | None = None) -> Engine:
+    """Compile the network for the engine `name`, or the fastest that agrees with Keras, and remember it in `choice`."""
+    network = choice.stem
+    if name and (network, name) in _compiled:
+        return _compiled[network, name]
+    rows = np.unique(np.linspace(0, len(photos) - 1, inference.PROBES).astype(int))
+    probes = np.stack([read_image(path, extractor.input_shape[1]) for path in photos["path"].iloc[rows]])
+    names = list(dict.fromkeys([name, inference.KERAS])) if name else None
+    engine = inference.select_engine(extractor, probes, names)
+    if engine.name != name:
+        content = {"engine": engine.name, "cosine": engine.cosine, "photos": len(probes)}
+        write_json(choice, (read_json(choice) or {}) | {inference.environment_key(): content})
+    _compiled.clear()  # one is enough, and it holds the network's weights
+    _compiled[network, engine.name] = engine
+    return engine
+
+
+def _compute(photos: pd.DataFrame, engine: Engine, extractor: keras.Model, *, tables: Sequence[_Table]) -> None:
+    """Decode photos and run the network in threads; save every minute and at the end."""
+
+    def run(batch: pd.DataFrame) -> tuple[list[tuple[_Table, str]], np.ndarray]:
+        places, images = [], []
+        for path, digest in zip(batch["path"], batch["digest"], strict=True):
+            image = read_image(path, extractor.input_shape[1])
+            missing = [table for table in tables if digest not in table.rows]
+            places += [(table, digest) for table in missing]
+            images += [table.view.change(image, digest) for table in missing]
+        return places, engine.predict(np.stack(images))
+
+    at_once = max(1, engine.batch // len(tables))
+    batches = [photos[start : start + at_once] for start in range(0, len(photos), at_once)]
+    saved, threads = time.monotonic(), ThreadPoolExecutor(engine.workers)
+    try:
+        with progress(f"{extractor.name} features ({engine.name})", len(photos)) as bar:
+            for batch, (places, rows) in zip(batches, threads.map(run, batches), strict=True):
+                if not np.isfinite(rows).all():
+                    raise ValueError(f"The features of {extractor.name} are not finite. Are its weights damaged?")
+                for (table, digest), row in zip(places, rows, strict=True):
+                    table.new[digest] = row
+                bar.update(len(batch))
+                if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                    for table in tables:
+                        table.save()
+                    saved = time.monotonic()
+    finally:
+        threads.shutdown(cancel_futures=True)
+        for table in tables:
+            table.save()

@@ -1,0 +1,252 @@
+"""Grad-CAM: the regions of a photo that support the predicted class."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import keras
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from scipy import stats
+
+from phototransfer.console import progress, short_name
+from phototransfer.network.backbones import Backbone
+from phototransfer.network.features import BATCH, read_image
+from phototransfer.network.views import BLANK
+from phototransfer.report import Skipped
+from phototransfer.style import GREEN, VERMILLION
+
+#: Photos for the share of the attention in the border: enough for an interval of a few hundredths.
+MAX_PHOTOS = 300
+EXAMPLES = 8  # per row of the figure
+MIN_PHOTOS_PER_CLASS = 5  # for a mean of the class
+#: Mean difference of the probabilities in the table from those computed here, which only another engine may explain.
+_TOLERANCE = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class GradCam:
+    """Where the network looked.
+
+    Attributes
+    ----------
+    table : DataFrame
+        One row per photo: path, original, label, predicted, probability, correct, and border: the fraction of its
+        attention in the border, NaN if its map is empty.
+    examples : DataFrame
+        The same for the most confident correct and incorrect predictions.
+    images, maps : dict
+        By row of `examples`: uint8 (size, size, 3), what the network gets, and float32 (size, size), 0 to 1.
+    border_width, total : int
+        Width of the border in pixels, number of test photos.
+    """
+
+    name: ClassVar[str] = "grad_cam"
+    table: pd.DataFrame
+    examples: pd.DataFrame
+    images: dict[Any, np.ndarray]
+    maps: dict[Any, np.ndarray]
+    border_width: int
+    uniform: float  #: The fraction of the area, and so of a uniform map, that is in the border.
+    total: int
+
+    def border(self) -> tuple[float, float, float] | None:
+        """Return the mean fraction in the border and its 95 % interval (Student's t), None with fewer than 2 maps."""
+        fractions = self.table["border"].dropna()
+        if len(fractions) < 2:
+            return None
+        mean = float(fractions.mean())
+        half = float(stats.sem(fractions) * stats.t.ppf(0.975, len(fractions) - 1))
+        return mean, mean - half, mean + half
+
+    def by_class(self) -> pd.Series:
+        """Return the mean fraction in the border of each class with enough photos, in increasing order."""
+        fractions = self.table.dropna(subset="border").groupby("label")["border"]
+        return fractions.mean()[fractions.size() >= MIN_PHOTOS_PER_CLASS].sort_values()
+
+    def summary(self) -> str:
+        """Return how much of the attention lies in the border, for which classes, and how many maps are empty."""
+        photos, empty = len(self.table), int(self.table["border"].isna().sum())
+        border, by_class = self.border(), self.by_class()
+        lines = ["Too few maps to say how much of the attention lies in the border."]
+        if border is not None:
+            mean, low, high = border
+            comparison = "about as much as if it were uniform"
+            if high < self.uniform:
+                comparison = "less than if it were uniform, so the network looks more at the middle"
+            elif low > self.uniform:
+                comparison = "more than if it were uniform, and subjects are seldom there"
+            sample = "" if photos == self.total else f" (a random sample of {self.total:,})"
+            lines = [
+                f"On {photos} test photos{sample}, {mean:.2f} of the attention (95 % interval {low:.2f} to {high:.2f}) "
+                f"lies in the border, which is {self.uniform:.2f} of the area: {comparison}."
+            ]
+        if len(by_class) > 5:
+            by_class = by_class.iloc[[0, -1]]
+        if len(by_class) > 1:
+            lines.append("By class: " + ", ".join(f"{label} {mean:.2f}" for label, mean in by_class.items()) + ".")
+        if empty:
+            lines.append(f"{empty} of {photos} maps are empty: no region supports the predicted class.")
+        return "\n".join(lines)
+
+    def advice(self) -> list[str]:
+        """Return what to change if most of the attention lies in the border."""
+        border = self.border()
+        if border is None or border[1] <= self.uniform:
+            return []
+        return [
+            f"{border[0]:.2f} of the network's attention lies in the border of the photos: crop the photos to their "
+            "subjects, and set DATASET to the folder of the cropped photos."
+        ]
+
+    def plot(self) -> Figure:
+        """Return the most confident correct and incorrect predictions, highlighted; the dotted line is the border."""
+        groups = [photos for _, photos in self.examples.groupby("correct", sort=False)]
+        size = (EXAMPLES * 1.5, len(groups) * 2.05)
+        figure, axes = plt.subplots(len(groups), EXAMPLES, figsize=size, squeeze=False)
+        for axis in axes.flat:
+            axis.set_axis_off()
+        for row, photos in zip(axes, groups, strict=True):
+            for axis, photo in zip(row, photos.itertuples(), strict=False):
+                self._draw(axis, photo)
+        return figure
+
+    def _draw(self, axis: Axes, photo: Any) -> None:
+        """Draw a photo, grey where the map is 0 and coloured where it is not."""
+        grey, heat = self.images[photo.Index].mean(axis=2, keepdims=True) / 255, self.maps[photo.Index]
+        coloured, strength = plt.get_cmap("inferno")(0.15 + 0.85 * heat)[..., :3], 0.65 * heat[..., None]
+        axis.imshow(grey * (1 - strength) + coloured * strength, vmin=0, vmax=1)
+        corner, inside = (self.border_width, self.border_width), len(heat) - 2 * self.border_width
+        axis.add_patch(Rectangle(corner, inside, inside, fill=False, color="white", linestyle=":", linewidth=0.8))
+        lines = [f"{'✓' if photo.correct else '✗'} {short_name(photo.predicted, 18)} {photo.probability:.2f}"]
+        if not photo.correct:
+            lines.append(f"label: {short_name(photo.label, 18)}")
+        lines.append("empty map" if np.isnan(photo.border) else f"border {photo.border:.2f}")
+        colour = GREEN if photo.correct else VERMILLION
+        axis.set_title("\n".join(lines), fontsize=7, color=colour, loc="center", parse_math=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fraction in the border with its 95 % interval, and that of a uniform map."""
+        border = self.border()
+        mean, interval = (border[0], list(border[1:])) if border else (None, None)
+        counts = {"photos": len(self.table), "empty_maps": int(self.table["border"].isna().sum())}
+        return {"border": mean, "border_ci95": interval, "uniform": self.uniform, **counts}
+
+
+def grad_cam_examples(
+    photos: pd.DataFrame,
+    backbone: Backbone,
+    head: keras.Model,
+    classes: Sequence[str],
+    settings: Mapping[str, Any],
+) -> GradCam | Skipped:
+    """Compute Grad-CAM of test photos for their predicted classes.
+
+    Parameters
+    ----------
+    photos : DataFrame
+        With the columns of `add_predictions`. At most MAX_PHOTOS of the split test, drawn with SEED, and the examples.
+    head : keras.Model
+        From pooled features to probabilities.
+
+    Raises
+    ------
+    ValueError
+        Backbone and head do not give the probabilities in the table, or the head does not end in Dense with softmax.
+    """
+    if not settings["CHECKS"]:
+        return Skipped(GradCam.name, "Not checked (CHECKS = False).")
+    test = photos[photos["split"] == "test"]
+    if test.empty:
+        return Skipped(GradCam.name, "Not checked: there are no test photos.")
+    ranked = test.sort_values("probability", ascending=False, kind="stable")
+    examples = pd.concat([ranked[ranked["correct"]].head(EXAMPLES), ranked[~ranked["correct"]].head(EXAMPLES)])
+    sample = test if len(test) <= MAX_PHOTOS else test.sample(MAX_PHOTOS, random_state=settings["SEED"]).sort_index()
+    rows = test[test.index.isin(sample.index.union(examples.index))]
+
+    size = backbone.image_size
+    border_width = round(size * (1 - BLANK) / 2)
+    in_border = np.ones((size, size), bool)
+    in_border[border_width : size - border_width, border_width : size - border_width] = False
+    image = keras.Input((size, size, 3))
+    feature_model = keras.Model(image, backbone.model(backbone.preprocess(image), training=False))
+    borders, images, maps = {}, {}, {}
+    with progress("Grad-CAM", len(rows)) as bar:
+        for start in range(0, len(rows), BATCH):
+            batch = rows.iloc[start : start + BATCH]
+            pixels = np.stack([read_image(path, size) for path in batch["path"]])
+            predicted = batch["predicted"].map(classes.index).to_numpy()
+            heat, probabilities = grad_cam(feature_model.predict_on_batch(pixels.astype(np.float32)), head, predicted)
+            _check_probabilities(batch, probabilities[np.arange(len(batch)), predicted])
+            heat = tf.image.resize(heat[..., None], (size, size)).numpy()[..., 0]
+            for row, photo, heat_map in zip(batch.index, pixels, heat, strict=True):
+                empty = heat_map.max() <= 0
+                borders[row] = np.nan if empty else float(heat_map[in_border].sum() / heat_map.sum())
+                if row in examples.index:
+                    images[row], maps[row] = photo, heat_map if empty else heat_map / heat_map.max()
+            bar.update(len(batch))
+    columns = ["path", "original", "label", "predicted", "probability", "correct"]
+    table = rows[columns].assign(border=pd.Series(borders))
+    return GradCam(
+        table.loc[sample.index],
+        table.loc[examples.index],
+        images,
+        maps,
+        border_width=border_width,
+        uniform=float(in_border.mean()),
+        total=len(test),
+    )
+
+
+def grad_cam(feature_map: np.ndarray, head: keras.Model, class_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute which places of a feature map support a class.
+
+    Parameters
+    ----------
+    feature_map : float32 array of shape (n, h, w, channels)
+        Output of the backbone.
+    head : keras.Model
+        From pooled features to probabilities. Its last layer is Dense with softmax.
+    class_index : int array of shape (n,)
+        Class to explain of each photo.
+
+    Returns
+    -------
+    maps : float32 array of shape (n, h, w)
+        Not negative and not scaled.
+    probabilities : float32 array of shape (n, n_classes)
+
+    Notes
+    -----
+    R. R. Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", ICCV
+    2017: each channel is weighted by the mean gradient of the score of the class (before softmax) with respect to it,
+    and of their sum the negative part is set to 0.
+    """
+    last = head.layers[-1]
+    if not isinstance(last, keras.layers.Dense) or last.activation is not keras.activations.softmax:
+        raise ValueError(f"Grad-CAM needs a head whose last layer is Dense with softmax; {head.name} has another one.")
+    hidden = keras.Model(head.inputs, last.input)
+    places = tf.convert_to_tensor(feature_map)
+    with tf.GradientTape() as tape:
+        tape.watch(places)
+        scores = tf.matmul(hidden(tf.reduce_mean(places, axis=(1, 2)), training=False), last.kernel)
+        scores = scores + last.bias if last.use_bias else scores
+        explained = tf.gather(scores, np.asarray(class_index), batch_dims=1)
+    weights = tf.reduce_mean(tape.gradient(explained, places), axis=(1, 2), keepdims=True)
+    maps = tf.nn.relu(tf.reduce_sum(weights * places, axis=-1))
+    return maps.numpy(), tf.nn.softmax(scores).numpy()
+
+
+def _check_probabilities(batch: pd.DataFrame, probability: np.ndarray) -> None:
+    difference = np.abs(batch["probability"].to_numpy() - probability)
+    if difference.mean() > _TOLERANCE:
+        example = batch["original"].iloc[int(difference.argmax())]
+        raise ValueError(
+            f"{example}: backbone and head give the predicted class another probability than the table of photos has. "
+            "Run the notebook again from the features on."
+        )

@@ -1,0 +1,7 @@
+"""Photos: from a folder in any shape to the table of photos and the folders that Keras reads."""
+
+from phototransfer.photos.decode import read_photo
+from phototransfer.photos.prepare import Prepared, prepare
+from phototransfer.photos.sources import Source, find_source
+
+__all__ = ["Prepared", "Source", "find_source", "prepare", "read_photo"]

@@ -1,0 +1,199 @@
+"""Preparation: from a folder of photos to the table of photos and the folders that Keras reads."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import pandas as pd
+
+from phototransfer.console import plural, short_name, shorten_list
+from phototransfer.files import locked, relative_to_project, write_table
+from phototransfer.photos.scan import label_folders, scan_folder
+from phototransfer.photos.sources import DERIVED, Source
+from phototransfer.photos.splits import SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
+from phototransfer.photos.store import COLUMNS, Store, tree_root
+from phototransfer.style import photo_grid
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_GRID_PHOTOS = 18
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The table of photos, and an account of every file that is not in it.
+
+    Attributes
+    ----------
+    photos : DataFrame
+        One row per photo, ordered by split, label and path. Columns: path, original, label, split, width and height
+        in pixels, bytes, format, taken, camera, phash, digest, group (the same number for near-duplicates).
+    skipped : DataFrame
+        Files that are not used: original, reason. Saved as skipped.csv.
+    left_out : dict
+        Classes that are not used, and why.
+    unmatched : list
+        Names in the table of labels that no file has.
+    folder : Path
+        The folder with train, val and test.
+    found, new : int
+        Number of files in the source folder, and how many of these were new or changed and read now.
+    reading : str
+        How the folder was understood.
+    """
+
+    name: ClassVar[str] = "photos"
+    photos: pd.DataFrame
+    classes: list[str]
+    skipped: pd.DataFrame
+    left_out: dict[str, str]
+    unmatched: list[str]
+    folder: Path
+    source: Source
+    found: int
+    new: int
+    reading: str
+
+    @property
+    def cache(self) -> Path:
+        """Folder for the features of these photos."""
+        return self.source.home / "features"
+
+    def counts(self) -> pd.DataFrame:
+        """Return the number of photos per class and split, with totals."""
+        counts = pd.crosstab(self.photos["label"], self.photos["split"])[list(SPLIT_ORDER)]
+        counts["total"] = counts.sum(axis=1)
+        return pd.concat([counts, counts.sum().to_frame("total").T])  # pandas' own margins allow no class "total"
+
+    def summary(self) -> str:
+        """Return how the folder was understood, and where every file went."""
+        used, skipped = plural(len(self.photos), "photo"), plural(len(self.skipped), "file")
+        lines = [self.reading, f"{plural(self.found, 'file')} found: {used} used, {skipped} skipped."]
+        lines += [f"  {count} × {reason}" for reason, count in self.skipped["reason"].value_counts().head(8).items()]
+        if len(self.skipped):
+            lines.append(f"  All of them by name: {relative_to_project(self.source.home / 'skipped.csv')}")
+        if self.left_out:
+            classes = [f"{label} ({reason})" for label, reason in self.left_out.items()]
+            lines.append(f"{plural(len(classes), 'class')} left out: {shorten_list(classes, 3)}.")
+        if self.unmatched:
+            lines.append(f"Names in the table of labels without a photo: {shorten_list(self.unmatched, 3)}.")
+        return "\n".join(lines)
+
+    def plot(self) -> "Figure":
+        """Return a grid of photos, every class in turn, with the size in pixels of the originals."""
+        shuffled = self.photos.sample(frac=1, random_state=0)
+        in_turn = shuffled.groupby("label").cumcount().sort_values(kind="stable").index
+        shown = shuffled.loc[in_turn].head(_GRID_PHOTOS).sort_values("label", kind="stable")
+        titles = [f"{short_name(photo.label)}\n{photo.width} × {photo.height}" for photo in shown.itertuples()]
+        return photo_grid(list(shown["path"]), titles)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the counts, classes and reading for metrics.json."""
+        in_split = self.photos["split"].value_counts()
+        return {
+            "dataset": self.source.name,
+            "classes": self.classes,
+            "left_out": self.left_out,
+            "reading": self.reading,
+            "found": self.found,
+            "used": len(self.photos),
+            "skipped": len(self.skipped),
+            **{name: int(in_split[name]) for name in SPLIT_ORDER},
+        }
+
+
+def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -> Prepared:
+    """Write the photos of a source to `<home>/prepared/{train,val,test}/<class>/*.jpg`, and return their table.
+
+    Only files that are new or changed since the last time are read. The originals never change.
+
+    Parameters
+    ----------
+    val_split, test_split : float
+        Fractions of the photos to validate and test with, used where the folder has no such split.
+    seed : int
+        Decides which photos these are.
+
+    Raises
+    ------
+    ValueError
+        Fewer than two classes have enough photos. The message says how many each has.
+    OSError
+        The disk is full or not writable.
+    """
+    folder = source.home / "prepared"
+    with locked(source.home, "preparing these photos"):
+        partial_files = {path.name for path in source.home.glob(".*.partial")}  # of processes that were killed
+        scan = scan_folder(source.folder, {*DERIVED, *partial_files} if source.folder == source.home else ())
+        store = Store(source.folder, folder)
+        new = store.update(list(scan.photos["original"]))
+        rows = _rows(scan.photos, store)
+        left_out = _leave_out_classes(rows, scan.empty_classes)
+        skipped = pd.concat([scan.skipped, rows.loc[rows["reason"] != "", ["original", "reason"]]])
+        skipped = skipped.sort_values("original", kind="stable").reset_index(drop=True)
+        for path in source.home.glob(".skipped.csv.*.partial"):
+            path.unlink()
+        write_table(source.home / "skipped.csv", skipped)
+        photos = rows[rows["reason"] == ""].reset_index(drop=True)
+        classes = sorted(photos["label"].unique())
+        if len(classes) < 2:
+            raise ValueError(_too_few_classes(source, photos, left_out, skipped))
+        if not {"val", "test"} <= set(photos["split"].dropna()):  # or else the settings decide nothing
+            folder = tree_root(folder, val_split=val_split, test_split=test_split, seed=seed)
+        photos["split"] = assign_splits(photos, {"val": val_split, "test": test_split}, seed)
+        photos["path"] = store.lay_out(photos, folder)
+    return Prepared(
+        photos=_in_order(photos),
+        classes=classes,
+        skipped=skipped,
+        left_out=left_out,
+        unmatched=scan.unmatched,
+        folder=folder,
+        source=source,
+        found=len(scan.photos) + len(scan.skipped),
+        new=new,
+        reading=scan.reading,
+    )
+
+
+def _rows(files: pd.DataFrame, store: Store) -> pd.DataFrame:
+    """Return what is known about each file, with its class, given split and group; `reason` is "" for photos."""
+    rows = pd.DataFrame([store.index[original] for original in files["original"]], columns=COLUMNS)
+    rows["original"] = files["original"]
+    rows["label"] = files["raw_label"].map(label_folders(files["raw_label"]))
+    rows["split"] = files["split"].astype(object).where(files["split"].notna(), None)
+    read = rows["reason"] == ""
+    rows.loc[read, "group"] = group_near_duplicates(list(rows.loc[read, "phash"]), list(rows.loc[read, "digest"]))
+    return rows
+
+
+def _leave_out_classes(rows: pd.DataFrame, empty_classes: list[str]) -> dict[str, str]:
+    """Write the reason into the rows of classes with too few photos, and return these classes with their reasons."""
+    photos = rows[rows["reason"] == ""]
+    unread = set(rows["label"]) - set(photos["label"])
+    left_out = too_small(photos) | dict.fromkeys(unread, "has no photo that can be read")
+    left_out |= dict.fromkeys(empty_classes, "has no photo at all")
+    for label in set(left_out) & set(photos["label"]):
+        rows.loc[photos.index[photos["label"] == label], "reason"] = f"class left out: {label} {left_out[label]}"
+    return dict(sorted(left_out.items()))
+
+
+def _in_order(photos: pd.DataFrame) -> pd.DataFrame:
+    order = pd.Categorical(photos["split"], SPLIT_ORDER)
+    table = photos.assign(order=order).sort_values(["order", "label", "path"], kind="stable").reset_index(drop=True)
+    table["group"] = pd.factorize(table["group"])[0]
+    table["taken"] = pd.to_datetime(table["taken"], errors="coerce")
+    columns = ["path", "original", "label", "split", "width", "height", "bytes", "format", "taken", "camera"]
+    return table[[*columns, "phash", "digest", "group"]].astype({"width": int, "height": int, "bytes": int})
+
+
+def _too_few_classes(source: Source, photos: pd.DataFrame, left_out: dict[str, str], skipped: pd.DataFrame) -> str:
+    enough = {label: f"{count} photos, enough" for label, count in photos["label"].value_counts().items()}
+    classes = "; ".join(f"{label}: {state}" for label, state in sorted((enough | left_out).items()))
+    reasons = "; ".join(f"{count} × {reason}" for reason, count in skipped["reason"].value_counts().head(5).items())
+    return (
+        f"At least two classes with enough photos are needed in {source.folder}. Classes: {classes or 'none'}. "
+        f"Files skipped: {reasons or 'none'} (see {source.home / 'skipped.csv'}). Expected: one folder per class; or "
+        "train, val and test folders with one folder per class in each; or labels.csv next to a folder of photos."
+    )

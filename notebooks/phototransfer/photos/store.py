@@ -1,0 +1,214 @@
+"""The folder `prepared/`: the index of files that were read, the store of prepared photos, and the trees for Keras.
+
+`index.json` and the store `.photos/` hold every photo once. A tree `{train,val,test}/<class>/*.jpg` consists of hard
+links to the store, or of copies on disks without links. The tree of the default split is in `prepared/` itself, that of
+any other split in a folder of its own, so runs with different splits do not move each other's photos.
+"""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from phototransfer.console import progress
+from phototransfer.files import Stamp, atomic_write, free_space, megabytes, read_json, safe_name, stamp, write_json
+from phototransfer.photos.decode import RECIPE, NotAPhoto, NotReadable, read_photo
+from phototransfer.photos.scan import made_by_system
+
+COLUMNS = ["size", "mtime_ns", "stored", "jpeg_bytes", "reason", "digest", "width", "height", "bytes", "format"]
+COLUMNS += ["taken", "camera", "phash"]
+_STORE, _INDEX, _CHECKPOINTS = ".photos", "index.json", ".ipynb_checkpoints"
+_DEFAULT_SPLIT = (0.2, 0.2, 42)
+_OTHER_TREE = re.compile(r"val[0-9.e-]+-test[0-9.e-]+-seed[0-9]+")
+_SAVE_EVERY_SECONDS = 20
+#: Largest average size of a prepared photo: the mean of four sets was 47, 49, 50 and 72 kB, and one photo in a hundred
+#: became larger than three times its original.
+_MEAN_BYTES, _TIMES_ORIGINAL = 75_000, 3
+
+
+class Store:
+    """The prepared photos of one source folder.
+
+    Attributes
+    ----------
+    index : dict
+        For each original that was read, its row: a dict with the keys COLUMNS.
+    """
+
+    def __init__(self, source: Path, folder: Path) -> None:
+        self._source, self._folder = source, folder
+        content = read_json(folder / _INDEX) or {}
+        self.index: dict[str, dict[str, Any]] = content.get("files", {})
+        self._outdated = content.get("recipe") != RECIPE
+        # Names of photos that are gone from the store, and may still be in a tree that is not in use now.
+        self._removed = set(content.get("removed", []))
+
+    def update(self, originals: list[str]) -> int:
+        """Read the originals that are new or changed, forget those that are gone, and return how many were read.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be written. If the disk is full, the message says how much space is needed.
+        """
+        previous = self._stored_names()
+        self.index = {original: self.index[original] for original in originals if self._is_current(original)}
+        new = [original for original in originals if original not in self.index]
+        stale = previous - self._stored_names()
+        self._removed |= stale
+        if new or stale:
+            try:
+                if free_space(self._folder) < self._space_needed(new):
+                    raise OSError(errno.ENOSPC, "Not enough space on the disk, nothing was written.")
+                self._save()  # before photos are removed: what is in a tree always has its name in the index
+                for name in stale:
+                    (self._folder / _STORE / name).unlink(missing_ok=True)
+                self._read(new)
+            except OSError as error:
+                raise self._space_error(error, [original for original in new if original not in self.index]) from error
+        names = self._stored_names()
+        for path in (self._folder / _STORE).glob("*"):
+            if path.name not in names:  # written by a process that was killed before it saved the index
+                path.unlink()
+        for path in self._folder.glob(f".{_INDEX}.*.partial"):
+            path.unlink()
+        return len(new)
+
+    def lay_out(self, photos: pd.DataFrame, root: Path) -> list[str]:
+        """Make a tree contain exactly the given photos, touching only what changed, and return the path of each.
+
+        Parameters
+        ----------
+        photos : DataFrame
+            With the columns split, label and original.
+        root : Path
+            From `tree_root`.
+
+        Raises
+        ------
+        ValueError
+            Somebody else put a file into the tree. The message names it.
+        """
+        stored = {}
+        for split, label, original in photos[["split", "label", "original"]].itertuples(index=False):
+            name = self.index[original]["stored"]
+            stored[root / split / label / name] = self._folder / _STORE / name
+        for path, source in stored.items():
+            if stamp(path) != stamp(source):
+                with atomic_write(path) as partial_file:
+                    try:
+                        os.link(source, partial_file)
+                    except OSError:  # exFAT, some network drives, or a file of another user
+                        shutil.copy2(source, partial_file)
+        self._remove_others(root, set(stored))
+        return [str(path) for path in stored]
+
+    def _remove_others(self, root: Path, photos: set[Path]) -> None:
+        """Remove what does not belong in a tree, and raise ValueError if somebody else put it there."""
+        removable = self._removed | self._stored_names()
+        for top in list(root.iterdir()):
+            hidden_folder = top.is_dir() and top.name.startswith(".") and top.name != _CHECKPOINTS
+            if hidden_folder or top.name == _INDEX or _OTHER_TREE.fullmatch(top.name):
+                continue
+            for path in sorted([top, *top.rglob("*")], reverse=True):  # the content of a folder before the folder
+                if path.is_dir():
+                    with suppress(OSError):  # not empty
+                        path.rmdir()
+                elif path not in photos:
+                    _remove(path, root, path.name in removable)
+
+    def _stored_names(self) -> set[str]:
+        return {row["stored"] for row in self.index.values()} - {""}
+
+    def _is_current(self, original: str) -> bool:
+        row = self.index.get(original)
+        if self._outdated or row is None or Stamp(row["size"], row["mtime_ns"]) != stamp(self._source / original):
+            return False
+        return bool(row["reason"]) or stamp(self._folder / _STORE / row["stored"]).size == row["jpeg_bytes"]
+
+    def _save(self) -> None:
+        rows = dict(sorted(self.index.copy().items()))  # a copy, because threads may be adding to it
+        removed = sorted(self._removed - self._stored_names())
+        write_json(self._folder / _INDEX, {"recipe": RECIPE, "files": rows, "removed": removed})
+
+    def _read(self, new: list[str]) -> None:
+        """Read originals in threads (Pillow works outside of the interpreter lock), and save the index regularly."""
+        # Pillow warns of odd metadata in files that it reads well. Filters hold for the process, not for one thread.
+        with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:
+            try:
+                saved = time.monotonic()
+                for _ in progress("Preparing", len(new), threads.map(self._read_one, new)):
+                    if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                        self._save()
+                        saved = time.monotonic()
+            finally:
+                threads.shutdown(cancel_futures=True)
+                self._save()
+
+    def _read_one(self, original: str) -> None:
+        size, mtime = stamp(self._source / original)
+        row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"size": size, "mtime_ns": mtime}
+        try:
+            photo = read_photo(self._source / original)
+        except NotReadable as error:
+            row |= {"reason": str(error), "mtime_ns": -2}  # never current, so it is tried again next time
+        except NotAPhoto as error:
+            row["reason"] = str(error)
+        else:
+            row |= asdict(photo) | {"stored": _stored_name(original), "jpeg_bytes": len(photo.jpeg)}
+            del row["jpeg"]
+            with atomic_write(self._folder / _STORE / row["stored"]) as partial_file:
+                partial_file.write_bytes(photo.jpeg)
+        self.index[original] = row
+
+    def _space_needed(self, originals: list[str]) -> int:
+        sizes = (max(0, stamp(self._source / original).size) for original in originals)
+        return sum(min(_MEAN_BYTES, _TIMES_ORIGINAL * size) for size in sizes)
+
+    def _space_error(self, error: OSError, remaining: list[str]) -> OSError:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return error
+        needed, free = megabytes(self._space_needed(remaining)), megabytes(free_space(self._folder))
+        return OSError(
+            error.errno,
+            f"{error.strerror} {len(remaining)} photos are still to be prepared in {self._folder}, which takes about "
+            f"{needed}, and {free} are free there. Make space and run this again: it continues where it stopped. Or "
+            "move the folder data/ to another disk and put a link to it here.",
+        )
+
+
+def _stored_name(original: str) -> str:
+    """Return a name that no other original gets: a.jpg, a.png and sub/a.jpg of one class stay three photos."""
+    unique = hashlib.sha256(original.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{safe_name(Path(original).stem, 60)}-{unique}.jpg"
+
+
+def tree_root(folder: Path, *, val_split: float, test_split: float, seed: int) -> Path:
+    """Return the root of a tree: `folder` for the default split, `val0.1-test0.2-seed7` in it for another one."""
+    if (val_split, test_split, seed) == _DEFAULT_SPLIT:
+        return folder
+    return folder / f"val{float(val_split)}-test{float(test_split)}-seed{seed}"
+
+
+def _remove(path: Path, root: Path, ours: bool) -> None:
+    """Remove a file that does not belong in a tree, unless somebody else put it there."""
+    hidden = path.name.startswith(".")
+    by_system = made_by_system(path.name) or _CHECKPOINTS in path.relative_to(root).parts
+    if ours or by_system or (hidden and path.suffix == ".partial"):
+        path.unlink()
+    elif not hidden:
+        raise ValueError(
+            f"{path} was not put there by this notebook, and everything in {root} is computed from the originals. Move "
+            f"the file elsewhere, to the folder of your own photos if it is one of them. (Or delete {root}: it is "
+            "made again.)"
+        )

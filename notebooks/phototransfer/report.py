@@ -1,0 +1,346 @@
+"""One run: its folder in models/, and everything that is shown, recorded and saved in it."""
+
+import importlib.metadata
+import io
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+import pandas as pd
+
+from phototransfer import files
+from phototransfer.console import wrap_lines
+from phototransfer.stats import format_score
+
+if TYPE_CHECKING:
+    import keras
+    from matplotlib.figure import Figure
+
+_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
+#: Where a runner that started this notebook wants to find the name of the run's folder.
+RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
+#: The questions that the verdicts answer, by their names in metrics.json.
+QUESTIONS = {
+    "leaks": "Are test photos in the training set too?",
+    "shortcuts": "Shortcuts: can the class be told without its subject?",
+    "shift": "Do the splits differ?",
+}
+
+
+class Result(Protocol):
+    """What every analysis returns. Frozen dataclasses implement it.
+
+    Two methods are optional: `advice() -> list[str]`, for each thing found a sentence that names the setting to change;
+    and `tables() -> dict[str, DataFrame]`, tables to save as CSV files by name.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the result in metrics.json and of its figure."""
+
+    def summary(self) -> str:
+        """Return the result in words."""
+
+    def plot(self) -> "Figure | None":
+        """Return the result as a figure, None if there is nothing to draw."""
+
+    def to_dict(self) -> dict[str, Any] | None:
+        """Return the result as numbers for metrics.json, None if nothing was computed."""
+
+
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An analysis that was not done, and why: its setting is off, or there are too few photos."""
+
+    name: str
+    reason: str
+
+    def summary(self) -> str:
+        """Return the reason."""
+        return self.reason
+
+    def plot(self) -> None:
+        """Return None."""
+
+    def to_dict(self) -> None:
+        """Return None."""
+
+
+@dataclass(frozen=True)
+class NextSteps:
+    """What to try next: for each thing that this run found, the setting to change."""
+
+    name: ClassVar[str] = "next_steps"
+    advice_by_result: dict[str, list[str]]
+
+    def summary(self) -> str:
+        """Return the advice as a list."""
+        lines = [f"- {sentence}" for sentences in self.advice_by_result.values() for sentence in sentences]
+        return "\n".join(lines) or "- Nothing that this run found asks for another setting."
+
+    def plot(self) -> None:
+        """Return None."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the advice by result."""
+        return dict(self.advice_by_result)
+
+
+class Report:
+    """The folder of a run, and the one way to show, record and save a result.
+
+    Parameters
+    ----------
+    settings : Settings
+        RUN, DATASET, BACKBONE and FIGURES are read here; all are recorded.
+
+    Attributes
+    ----------
+    folder : Path
+        `models/<run>/`, named by RUN, or else by data set, network and time. It is renamed when the network that is
+        shown (a result called "backbone") is another than the one asked for.
+
+    Raises
+    ------
+    OSError
+        The folder cannot be created.
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.settings = settings
+        self._results: dict[str, dict[str, Any] | None] = {}
+        self._advice: dict[str, list[str]] = {}
+        self._seconds: dict[str, float] = {}
+        self._settings_of: dict[str, dict[str, Any]] = {}
+        self._began = self._mark = time.perf_counter()
+        self.folder = _create_folder(settings["RUN"], _run_name(settings["DATASET"], settings["BACKBONE"]))
+        # Written last of all: a folder without it belongs to a run that did not finish.
+        (self.folder / "metrics.json").unlink(missing_ok=True)
+        self._announce()
+        _before_each_cell(self._start_clock)
+
+    @property
+    def location(self) -> str:
+        """The folder of the run, relative to the project."""
+        return files.relative_to_project(self.folder)
+
+    def show(self, result: AnyResult) -> AnyResult:
+        """Print a result's summary, show and save its figure, record its numbers and seconds, and return it.
+
+        The seconds are those since the cell was started, or since the last result that was shown in it.
+        """
+        name = result.name
+        self._seconds[name] = round(time.perf_counter() - self._mark, 2)
+        self._settings_of[name] = dict(self.settings)
+        self._results[name] = result.to_dict()
+        advice = getattr(result, "advice", None)
+        self._advice[name] = advice() if advice else []
+        if name == "backbone":
+            self._rename_for(self._results[name])
+        tables = getattr(result, "tables", None)
+        for table_name, table in (tables() if tables else {}).items():
+            self.save_table(table_name, table)
+        if text := result.summary():
+            print(wrap_lines(text))
+        figure = result.plot() if self.settings["FIGURES"] else None
+        if figure is not None:
+            self._show_figure(name, figure)
+        _hide_as_cell_value(type(result))
+        self._start_clock()
+        return result
+
+    def next_steps(self) -> NextSteps:
+        """Return what to try next, collected from the results shown so far."""
+        return NextSteps({name: sentences for name, sentences in self._advice.items() if sentences})
+
+    def save_table(self, name: str, table: pd.DataFrame) -> Path:
+        """Write a table as `<name>.csv` with paths relative to the project, and return its path."""
+        if "path" in table:
+            table = table.assign(path=[files.relative_to_project(path) for path in table["path"]])
+        files.write_table(self.folder / f"{name}.csv", table)
+        return self.folder / f"{name}.csv"
+
+    def save_model(self, model: "keras.Model", classes: list[str]) -> Path:
+        """Write `model.keras` and the class names in the order of its outputs (`labels.json`); return its path."""
+        path = self.folder / "model.keras"
+        with files.temporary_folder(self.folder / "model") as temporary:
+            try:
+                model.save(temporary / path.name)
+                files.move_into_place(temporary / path.name, path)
+            except OSError as error:
+                raise files.write_error(path, temporary / path.name, error) from error
+        files.write_json(self.folder / "labels.json", classes)
+        return path
+
+    def finish(self) -> dict[str, Any]:
+        """Write `metrics.json`, add the run's line to `models/runs.jsonl`, and return the metrics."""
+        metrics = self.metrics()
+        files.write_json(self.folder / "metrics.json", metrics)
+        finished = {"finished": datetime.now().isoformat(timespec="seconds")}
+        files.append_line(self.folder.parent / "runs.jsonl", finished | metrics)
+        if outdated := metrics["outdated"]:
+            print(
+                f"Settings were changed after these results: {', '.join(outdated)}. metrics.json has the settings that "
+                "the head was trained with. Run all cells to have every result for one set of settings."
+            )
+        return metrics
+
+    def metrics(self) -> dict[str, Any]:
+        """Return the content of metrics.json. Every name in it is listed here; null is what this run did not compute.
+
+        Results that are shown under other names are added as they are.
+        """
+        results = {name: part for name, part in self._results.items() if part is not None}
+        photos, backbone = results.pop("photos", {}), results.pop("backbone", {})
+        duplicates, clean = results.pop("duplicates", None), results.pop("score_without_duplicates", {})
+        accuracy, shortcuts = results.pop("accuracy", {}), results.pop("shortcuts", {})
+        trained_with = self._settings_of.get("head", dict(self.settings))
+        return {
+            "run": self.folder.name,
+            "dataset": photos.get("dataset"),
+            "classes": photos.get("classes"),
+            "left_out": photos.get("left_out"),
+            "reading": photos.get("reading"),
+            "photos": {key: photos.get(key) for key in ("found", "used", "skipped", "train", "val", "test")},
+            "backbone": backbone.get("backbone"),
+            "weights": backbone.get("weights"),
+            "fell_back_from": backbone.get("fell_back_from"),
+            "image_size": backbone.get("image_size"),
+            "features": results.pop("features", None),
+            "leaks": duplicates,
+            "head": results.pop("head", None),
+            "fine_tuning": results.pop("fine_tuning", None),
+            "accuracy": {
+                **accuracy,
+                "test_without_leaks": clean.get("accuracy"),
+                "test_without_leaks_ci95": clean.get("ci95"),
+            },
+            "macro": results.pop("macro", None),
+            "shortcuts": shortcuts.pop("properties", None),
+            "shortcut_effects": shortcuts or None,
+            "grad_cam": results.pop("grad_cam", None),
+            "shift": results.pop("shift", None),
+            "verdict": results.pop("verdict", None),
+            "cross_validation": results.pop("cross_validation", None),
+            "comparison_of_heads": results.pop("comparison_of_heads", None),
+            "learning_curve": results.pop("learning_curve", None),
+            "tuning": results.pop("tuning", None),
+            **results,
+            "next_steps": self.next_steps().to_dict(),
+            "outdated": [name for name, used in self._settings_of.items() if used != trained_with],
+            "seconds": self._all_seconds(),
+            "settings": trained_with,
+            "versions": _versions(),
+        }
+
+    def _all_seconds(self) -> dict[str, float]:
+        seconds = {"prepare" if name == "photos" else name: taken for name, taken in self._seconds.items()}
+        return seconds | {"total": round(time.perf_counter() - self._began, 2)}
+
+    def _show_figure(self, name: str, figure: "Figure") -> None:
+        import matplotlib.pyplot as plt
+        from IPython.display import Image as DisplayedImage
+        from IPython.display import display
+        from PIL import Image
+
+        png, jpeg = io.BytesIO(), io.BytesIO()
+        figure.savefig(png, format="png")
+        plt.close(figure)  # or Jupyter would draw it once more
+        with files.atomic_write(self.folder / "figures" / f"{name}.png") as partial:
+            partial.write_bytes(png.getvalue())
+        # Photos as PNG would make a notebook of many megabytes.
+        Image.open(png).convert("RGB").save(jpeg, "JPEG", quality=88)
+        metadata = {"image/jpeg": {"alt": name.replace("_", " ")}}
+        display(DisplayedImage(jpeg.getvalue(), format="jpeg"), metadata=metadata)
+
+    def _start_clock(self, *_: Any) -> None:
+        self._mark = time.perf_counter()
+
+    def _rename_for(self, backbone: dict[str, Any] | None) -> None:
+        if self.settings["RUN"] or not backbone or not backbone.get("fell_back_from"):
+            return
+        asked, used = f"-{backbone['fell_back_from']}-", f"-{backbone['backbone']}-"
+        name = used.join(self.folder.name.rsplit(asked, 1))
+        if name != self.folder.name:
+            folder = _create_folder(None, name)
+            files.move_into_place(self.folder / "figures", folder / "figures")
+            for path in self.folder.iterdir():
+                files.move_into_place(path, folder / path.name)
+            self.folder.rmdir()
+            self.folder = folder
+            self._announce()
+
+    def _announce(self) -> None:
+        if path := os.environ.get(RUN_NAME_FILE):
+            Path(path).write_text(self.folder.name, encoding="utf-8")
+
+
+def verdict_box(verdicts: dict[str, str]) -> str:
+    """Return the verdicts, one line per question of QUESTIONS, in a box of text."""
+    rows = [f" {QUESTIONS[name]:<54} {verdict}" for name, verdict in verdicts.items()]
+    rule = "─" * (1 + max(map(len, rows)))
+    return "\n".join(["Can you believe the score?", rule, *rows, rule])
+
+
+def closing_lines(metrics: dict[str, Any]) -> str:
+    """Return the last lines of a run: the score, the network it was measured with, and the verdicts."""
+    accuracy, asked = metrics["accuracy"], metrics["fell_back_from"]
+    instead = f" (the weights of {asked} could not be downloaded)" if asked else ""
+    score = format_score(accuracy["test_correct"], metrics["photos"]["test"], accuracy["test_ci95"])
+    lines = [
+        f"{metrics['run']}: {metrics['backbone']}{instead}",
+        f"Test photos: {score}; always predicting the largest class: {accuracy['majority']:.2f}",
+    ]
+    return "\n".join([*lines, verdict_box(metrics["verdict"])] if metrics["verdict"] else lines)
+
+
+def _run_name(dataset: str, backbone: str) -> str:
+    """Return a name such as lucy-ResNet50-20260131-235959: data set, network and local time."""
+    return files.safe_name(f"{Path(dataset).name}-{backbone}-{datetime.now():%Y%m%d-%H%M%S}")
+
+
+def _create_folder(run: str | None, name: str) -> Path:
+    """Create `models/<run>/figures`, or with `run` None a new folder called `name`, numbered if it exists."""
+    folder, number = files.MODELS / (files.safe_name(run) if run else name), 1
+    while True:
+        try:
+            folder.mkdir(parents=True, exist_ok=bool(run))
+            (folder / "figures").mkdir(exist_ok=True)
+            return folder
+        except FileExistsError:
+            if run:
+                raise
+            number += 1  # two runs began in the same second
+            folder = files.MODELS / f"{name}-{number}"
+        except OSError as error:
+            raise OSError(
+                error.errno, f"{folder} cannot be created ({error.strerror}). Runs are kept there: make it writable."
+            ) from error
+
+
+def _before_each_cell(callback: Any) -> None:
+    """Call `callback` whenever a cell of this notebook is started; does nothing outside of a notebook."""
+    from IPython import get_ipython
+
+    if shell := get_ipython():
+        shell.events.register("pre_run_cell", callback)
+
+
+def _hide_as_cell_value(result_type: type) -> None:
+    """Make a notebook not display a result of this type as the value of a cell: it has just been shown."""
+    from IPython import get_ipython
+
+    if shell := get_ipython():
+        shell.display_formatter.ipython_display_formatter.for_type(result_type, lambda result: None)
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}

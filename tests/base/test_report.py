@@ -1,0 +1,173 @@
+"""A result is shown, recorded and saved in one way, and metrics.json says what each result was computed with."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from builders import SETTINGS, build_head, fit_head, notebook_cell
+from phototransfer import files
+from phototransfer.report import QUESTIONS, Report, Skipped, closing_lines, verdict_box
+from phototransfer.settings import Settings
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result as any analysis returns it."""
+
+    name: str
+    numbers: dict[str, Any]
+    figure: bool = False
+    seconds: ClassVar[float] = 0.0
+
+    def summary(self) -> str:
+        return f"{self.name} in words"
+
+    def plot(self) -> Any:
+        if not self.figure:
+            return None
+        figure, axis = plt.subplots()
+        axis.plot([0, 1])
+        return figure
+
+    def to_dict(self) -> dict[str, Any]:
+        return self.numbers
+
+    def advice(self) -> list[str]:
+        return [f"Change {self.name.upper()}."] if self.figure else []
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return {self.name: pd.DataFrame({"x": [1.5]})} if self.figure else {}
+
+
+@pytest.fixture
+def namespace(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "MODELS", tmp_path / "models")
+    values = SETTINGS | {"VALIDATION_SPLIT": 0.2, "TEST_SPLIT": 0.2, "WEIGHTS": None, "PREDICT": None, "RUN": "mine"}
+    return values | {"FIGURES": True, "BACKBONE": "ResNet50"}
+
+
+def test_show_prints_draws_records_and_returns_the_result(namespace, capsys):
+    report = Report(Settings(namespace))
+    result = Shown("lines", {"slope": 1.0}, figure=True)
+    assert report.show(result) is result
+    assert "lines in words" in capsys.readouterr().out
+    assert (report.folder / "figures" / "lines.png").stat().st_size > 1000
+    assert pd.read_csv(report.folder / "lines.csv")["x"].tolist() == [1.5]
+    metrics = report.finish()
+    assert metrics == json.loads((report.folder / "metrics.json").read_text())
+    assert metrics["lines"] == {"slope": 1.0}
+    assert metrics["next_steps"] == {"lines": ["Change LINES."]}
+    assert 0 <= metrics["seconds"]["lines"] <= metrics["seconds"]["total"]
+    assert json.loads((files.MODELS / "runs.jsonl").read_text())["run"] == "mine"
+
+
+def test_no_figures_where_they_are_off(namespace):
+    report = Report(Settings(namespace | {"FIGURES": False}))
+    report.show(Shown("lines", {}, figure=True))
+    assert list((report.folder / "figures").iterdir()) == []
+
+
+def test_a_skipped_analysis_says_why_and_is_null(namespace, capsys):
+    report = Report(Settings(namespace))
+    report.show(Skipped("shift", "Not checked (CHECKS = False)."))
+    assert "Not checked (CHECKS = False)." in capsys.readouterr().out
+    assert report.finish()["shift"] is None
+
+
+def test_metrics_have_every_name_of_the_design(namespace):
+    report = Report(Settings(namespace))
+    report.show(Shown("photos", {"dataset": "pets", "classes": ["a", "b"], "found": 9, "train": 5}))
+    report.show(Shown("backbone", {"backbone": "ResNet50", "weights": None, "fell_back_from": None, "image_size": 224}))
+    report.show(Shown("duplicates", {"pairs": 2, "test_photos": 1}))
+    report.show(Shown("score_without_duplicates", {"accuracy": 0.9, "ci95": [0.8, 1.0]}))
+    report.show(Shown("accuracy", {"test": 0.95}))
+    report.show(Shown("shortcuts", {"properties": [{"property": "width"}], "power": 1.0}))
+    metrics = report.finish()
+    assert metrics["photos"] == {"found": 9, "used": None, "skipped": None, "train": 5, "val": None, "test": None}
+    assert (metrics["dataset"], metrics["classes"], metrics["image_size"]) == ("pets", ["a", "b"], 224)
+    assert metrics["leaks"] == {"pairs": 2, "test_photos": 1}
+    assert metrics["accuracy"]["test_without_leaks"] == 0.9 and metrics["accuracy"]["test"] == 0.95
+    assert metrics["shortcuts"] == [{"property": "width"}]
+    assert "prepare" in metrics["seconds"] and "photos" not in metrics["seconds"]
+    missing = {"macro", "verdict", "cross_validation", "shift", "settings", "versions"} - set(metrics)
+    assert not missing
+
+
+def test_a_run_is_named_for_the_network_in_it(namespace):
+    report = Report(Settings(namespace | {"RUN": None}))
+    report.show(Shown("lines", {}, figure=True))
+    assert "-ResNet50-" in report.folder.name
+    fell_back = {"backbone": "EfficientNetLite0", "weights": "imagenet", "fell_back_from": "ResNet50"}
+    report.show(Shown("backbone", fell_back))
+    assert report.folder.name.startswith("pets-EfficientNetLite0-")
+    assert (report.folder / "figures" / "lines.png").exists()
+    assert [folder.name for folder in files.MODELS.iterdir() if folder.is_dir()] == [report.folder.name]
+
+
+def test_a_run_with_a_name_keeps_it(namespace):
+    report = Report(Settings(namespace))
+    report.show(Shown("backbone", {"backbone": "EfficientNetLite0", "fell_back_from": "ResNet50"}))
+    assert report.folder.name == "mine"
+
+
+def test_settings_of_the_training_are_recorded_and_outdated_results_named(namespace, capsys):
+    report = Report(Settings(namespace))
+    report.show(Shown("head", {}))
+    namespace["HEAD"] = [4]
+    report.show(Shown("cross_validation", {}))
+    metrics = report.finish()
+    assert metrics["settings"]["HEAD"] == SETTINGS["HEAD"]
+    assert metrics["outdated"] == ["cross_validation"]
+    assert "cross_validation" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "name, value", [("HEAD", [7]), ("DROPOUT", 0.7), ("LEARNING_RATE", 0.5), ("WEIGHT_DECAY", 0.25), ("EPOCHS", 1)]
+)
+def test_a_changed_setting_reaches_the_head_that_is_trained_next(namespace, name, value):
+    """Run the notebook's cell "Train" again after a change in the settings cell, without the cells in between."""
+    import keras
+
+    from builders import features_of, photo_table
+    from phototransfer import evaluate
+
+    rng = np.random.default_rng(0)
+    photos = photo_table(["a", "b"] * 12, ["train"] * 16 + ["val"] * 8)
+    shown: list[Any] = []
+    namespace["settings"] = Settings(namespace)
+    namespace |= {"photos": photos, "features": features_of(rng.normal(size=(24, 5))), "classes": ["a", "b"]}
+    namespace |= {"build_head": build_head, "fit_head": fit_head, "keras": keras, "evaluate": evaluate}
+    namespace["report"] = type("Recorder", (), {"show": lambda self, result: shown.append(result) or result})()
+    namespace[name] = value
+    exec(notebook_cell("history = fit_head("), namespace)
+    head = namespace["head"]
+    dense = [layer.units for layer in head.layers if isinstance(layer, keras.layers.Dense)]
+    trained = {
+        "HEAD": dense[:-1],
+        "DROPOUT": next(layer.rate for layer in head.layers if isinstance(layer, keras.layers.Dropout)),
+        "LEARNING_RATE": pytest.approx(float(head.optimizer.learning_rate)),
+        "WEIGHT_DECAY": head.optimizer.weight_decay,
+        "EPOCHS": len(shown[0].history),
+    }
+    assert trained[name] == value
+
+
+def test_closing_lines_have_the_score_and_every_verdict():
+    verdicts = dict.fromkeys(QUESTIONS, "nothing found")
+    metrics = {
+        "run": "mine",
+        "backbone": "EfficientNetLite0",
+        "fell_back_from": "ResNet50",
+        "photos": {"test": 20},
+        "accuracy": {"test_correct": 18, "test_ci95": [0.70, 0.97], "majority": 0.5},
+        "verdict": verdicts,
+    }
+    text = closing_lines(metrics)
+    assert "18 of 20 correct: 0.90 (95 % interval 0.70 to 0.97)" in text and "ResNet50" in text
+    assert verdict_box(verdicts) in text
+    assert all(question in text for question in QUESTIONS.values())

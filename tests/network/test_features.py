@@ -1,0 +1,331 @@
+"""Each photo goes through the frozen network once, and never gets the features of another network or photo."""
+
+import threading
+from functools import partial
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from builders import TINY_SIZE, draw, features_of, tiny_extractor
+from phototransfer.network import features, inference
+from phototransfer.network.features import Features, extract, read_image
+from phototransfer.network.views import BACKGROUND, PLAIN, augmented
+
+close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+
+
+def other_extractor(change: str) -> keras.Model:
+    """Return the tiny network with other weights, another scale, another constant or another name."""
+    if change == "weights":
+        extractor = tiny_extractor()
+        extractor.layers[2].set_weights([weights + 0.1 for weights in extractor.layers[2].get_weights()])
+        return extractor
+    keras.utils.set_random_seed(1)
+    image = keras.Input((TINY_SIZE, TINY_SIZE, 3))
+    scaled = image / 127.0 if change == "constant" else keras.layers.Rescaling(1 / 127)(image)
+    feature_map = keras.layers.Conv2D(5, 3, trainable=False)(scaled)
+    return keras.Model(image, keras.layers.GlobalAveragePooling2D()(feature_map), name="tiny")
+
+
+@pytest.fixture(autouse=True)
+def in_float32(monkeypatch):
+    """Features that can be compared closely; the engines have tests of their own."""
+    monkeypatch.setattr(features, "_compiled", {})
+    monkeypatch.setattr(inference, "available_engines", lambda: [inference.F32, inference.KERAS])
+
+
+@pytest.fixture
+def photos(tmp_path):
+    rows = []
+    for number in range(2 * features.BATCH + 3):  # whole batches and an incomplete one
+        path = tmp_path / f"{number}.jpg"
+        draw(number, (24, 20 + number % 9)).save(path)
+        rows.append((str(path), f"digest-{number}"))
+    return pd.DataFrame(rows, columns=["path", "digest"])
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The photos that are decoded to compute features: in threads, unlike the probes that select an engine."""
+    paths = []
+
+    def read(path, size):
+        if threading.current_thread() is not threading.main_thread():
+            paths.append(path)
+        return read_image(path, size)
+
+    monkeypatch.setattr(features, "read_image", read)
+    return paths
+
+
+@pytest.fixture
+def compiled(monkeypatch):
+    """The names of the engines that were compiled, in order."""
+    names = []
+
+    def select(*args):
+        engine = select_engine(*args)
+        names.append(engine.name)
+        return engine
+
+    select_engine = inference.select_engine
+    monkeypatch.setattr(inference, "select_engine", select)
+    return names
+
+
+def expected(photos, extractor, view=PLAIN):
+    images = [
+        view.change(read_image(path, TINY_SIZE), digest)
+        for path, digest in zip(photos["path"], photos["digest"], strict=True)
+    ]
+    return extractor.predict(np.stack(images).astype("float32"), verbose=0)
+
+
+@pytest.mark.parametrize("count", [1, features.BATCH - 1, features.BATCH, features.BATCH + 1, None])
+def test_rows_are_those_of_the_table(photos, tmp_path, count):
+    batch = photos.head(count or len(photos))
+    result = extract(batch, tiny_extractor(), tmp_path / "cache")
+    assert result.plain.dtype == np.float32
+    assert result.augmented.shape == (0, len(batch), 5)
+    close(result.plain, expected(batch, tiny_extractor()))
+
+
+def test_a_second_run_decodes_nothing(photos, tmp_path, decoded):
+    first = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert len(decoded) == first.computed == len(photos)
+    again = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert (len(decoded), again.computed) == (len(photos), 0)
+    np.testing.assert_array_equal(first.plain, again.plain)
+
+
+def test_only_new_photos_are_computed_and_the_order_does_not_matter(photos, tmp_path, decoded):
+    extract(photos.iloc[10:40], tiny_extractor(), tmp_path / "cache")
+    shuffled = photos.sample(frac=1, random_state=1)
+    result = extract(shuffled, tiny_extractor(), tmp_path / "cache")
+    assert len(decoded) == len(photos)
+    assert result.computed == len(photos) - 30
+    assert result.to_dict() == {
+        "photos": len(photos),
+        "size": 5,
+        "augmentations": 0,
+        "engine": inference.F32,
+        "computed": len(photos) - 30,
+    }
+    assert f"{len(photos) - 30} computed now, 30 from the cache" in result.summary()
+    close(result.plain, expected(shuffled, tiny_extractor()))
+
+
+def test_photos_with_the_same_digest_are_computed_once(photos, tmp_path, decoded):
+    twice = pd.concat([photos.head(3), photos.head(3)], ignore_index=True)
+    result = extract(twice, tiny_extractor(), tmp_path / "cache").plain
+    assert len(decoded) == 3
+    np.testing.assert_array_equal(result[:3], result[3:])
+
+
+@pytest.mark.parametrize("change", ["weights", "scale", "constant"])
+def test_features_of_another_network_are_never_used(photos, tmp_path, decoded, change):
+    extract(photos, tiny_extractor(), tmp_path / "cache")
+    result = extract(photos, other_extractor(change), tmp_path / "cache")
+    assert len(decoded) == 2 * len(photos)
+    close(result.plain, expected(photos, other_extractor(change)))
+
+
+def test_fingerprint_depends_on_constants_but_not_on_when_a_network_is_built():
+    def build(constant: float) -> keras.Model:
+        image = keras.Input((TINY_SIZE, TINY_SIZE, 3))
+        return keras.Model(image, keras.layers.GlobalAveragePooling2D()(image / constant - 1.0))
+
+    assert features._fingerprint(build(127.5)) == features._fingerprint(build(127.5))
+    assert features._fingerprint(build(127.5)) != features._fingerprint(build(128.0))
+
+
+def test_interrupted_extraction_is_resumed(photos, tmp_path, decoded, monkeypatch):
+    read = features.read_image
+
+    def interrupted_at_40(path, size):
+        if path == photos["path"][40] and threading.current_thread() is not threading.main_thread():
+            raise KeyboardInterrupt
+        return read(path, size)
+
+    monkeypatch.setattr(features, "read_image", interrupted_at_40)
+    with pytest.raises(KeyboardInterrupt):
+        extract(photos, tiny_extractor(), tmp_path / "cache")
+    monkeypatch.setattr(features, "read_image", read)
+    decoded.clear()
+    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert sorted(decoded) == sorted(photos["path"][40:])
+    close(result.plain, expected(photos, tiny_extractor()))
+
+
+def test_features_are_saved_every_minute(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "_SAVE_EVERY_SECONDS", 0)
+    sizes, save = [], features._Table.save
+    monkeypatch.setattr(features._Table, "save", lambda table: sizes.append(len(table.new)) or save(table))
+    extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert sizes[0] < len(photos)
+    assert sizes[-1] == len(photos)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a zip", None])
+def test_a_damaged_file_is_computed_again(photos, tmp_path, capsys, damage):
+    first = extract(photos, tiny_extractor(), tmp_path / "cache")
+    [file] = (tmp_path / "cache").glob("*.npz")
+    file.write_bytes(file.read_bytes()[:-40] if damage is None else damage)
+    again = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert again.computed == len(photos)
+    np.testing.assert_array_equal(again.plain, first.plain)
+    assert f"{file} is damaged" in capsys.readouterr().out
+
+
+def test_each_view_has_features_of_its_own_and_each_photo_is_decoded_once(photos, tmp_path, decoded):
+    result = extract(photos, tiny_extractor(), tmp_path / "cache", augmentations=2, seed=7)
+    assert result.augmented.shape == (2, len(photos), 5)
+    assert len(decoded) == len(photos)
+    close(result.plain, expected(photos, tiny_extractor()))
+    for view, rows in zip(augmented(2, 7), result.augmented, strict=True):
+        close(rows, expected(photos, tiny_extractor(), view))
+
+
+def test_only_a_new_view_is_computed(photos, tmp_path, monkeypatch):
+    first = extract(photos, tiny_extractor(), tmp_path / "cache", augmentations=1)
+    sizes, save = [], features._Table.save
+    monkeypatch.setattr(features._Table, "save", lambda table: sizes.append(len(table.new)) or save(table))
+    second = extract(photos, tiny_extractor(), tmp_path / "cache", augmentations=2)
+    assert sizes == [0, 0, len(photos)]
+    np.testing.assert_array_equal(first.plain, second.plain)
+    np.testing.assert_array_equal(first.augmented[0], second.augmented[0])
+
+
+def test_background_is_computed_when_asked_for_and_cached(photos, tmp_path, decoded):
+    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
+    background = result.background()
+    close(background, expected(photos, tiny_extractor(), BACKGROUND))
+    assert result.background() is background
+    assert len(decoded) == 2 * len(photos)
+    again = extract(photos, tiny_extractor(), tmp_path / "cache").background()
+    np.testing.assert_array_equal(again, background)
+    assert len(decoded) == 2 * len(photos)
+
+
+def test_embed_gives_pictures_outside_the_table_the_features_of_photos_in_it(photos, tmp_path):
+    result = extract(photos.head(3), tiny_extractor(), tmp_path / "cache")
+    pictures = [np.asarray(Image.open(path)) for path in photos["path"].head(3)]
+    close(result.embed(pictures), result.plain)
+
+
+def test_training_has_the_plain_rows_first_and_then_each_augmented_version():
+    plain = np.arange(8, dtype=np.float32).reshape(4, 2)
+    labels = np.array([0, 1, 0, 1])
+    result = features_of(plain, np.stack([plain + 100, plain + 200]))
+    assert isinstance(result, Features)
+    assert result.size == 2
+    for rows in (np.array([True, False, False, True]), np.array([0, 3])):
+        x, y = result.training(rows, labels)
+        np.testing.assert_array_equal(x, np.concatenate([plain[[0, 3]] + offset for offset in (0, 100, 200)]))
+        np.testing.assert_array_equal(y, [0, 1, 0, 1, 0, 1])
+    x, y = features_of(plain).training(np.array([1]), labels)
+    np.testing.assert_array_equal(x, plain[1:2])
+    np.testing.assert_array_equal(y, [1])
+
+
+def test_features_from_arrays_have_no_network():
+    result = features_of(np.zeros((2, 3)), background=lambda: np.ones((2, 3), np.float32))
+    assert result.background().sum() == 6
+    with pytest.raises(ValueError, match="not computed by a network"):
+        result.embed([])
+    with pytest.raises(ValueError, match="not computed by a network"):
+        features_of(np.zeros((2, 3))).background()
+
+
+def test_nothing_is_compiled_when_nothing_is_new(photos, tmp_path, compiled):
+    extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert compiled == [inference.F32]
+    features._compiled.clear()  # as in a new process
+    extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert compiled == [inference.F32]
+
+
+def test_one_process_compiles_a_network_once(photos, tmp_path, compiled):
+    extractor = tiny_extractor()
+    extract(photos[:20], extractor, tmp_path / "cache")
+    extract(photos, extractor, tmp_path / "cache").background()
+    assert compiled == [inference.F32]
+
+
+def test_new_photos_use_the_engine_of_the_first_ones(photos, tmp_path, compiled, monkeypatch):
+    first = extract(photos[:40], tiny_extractor(), tmp_path / "cache")
+    features._compiled.clear()
+    monkeypatch.setattr(inference, "available_engines", lambda: [inference.KERAS])
+    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert compiled == [inference.F32, inference.F32]
+    np.testing.assert_array_equal(result.plain[:40], first.plain)
+
+
+def test_features_of_another_environment_are_not_mixed_in(photos, tmp_path, decoded, monkeypatch):
+    extract(photos[:40], tiny_extractor(), tmp_path / "cache")
+    features._compiled.clear()
+    monkeypatch.setattr(inference, "environment_key", lambda: "another-machine")
+    monkeypatch.setattr(inference, "available_engines", lambda: [inference.KERAS])
+    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert (result.engine, result.computed) == (inference.KERAS, len(photos))
+    assert len(decoded) == 40 + len(photos)
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
+
+
+def test_an_engine_that_no_longer_runs_is_replaced_and_nothing_mixed(photos, tmp_path, decoded, compiled, monkeypatch):
+    extract(photos[:40], tiny_extractor(), tmp_path / "cache")
+    features._compiled.clear()
+
+    def fail(network, name):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(inference, "_compile", fail)
+    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    assert compiled == [inference.F32, inference.KERAS]
+    assert len(decoded) == 40 + len(photos)
+    close(result.plain, expected(photos, tiny_extractor()))
+
+
+def test_an_empty_table_is_an_error(photos, tmp_path):
+    with pytest.raises(ValueError, match="no photos"):
+        extract(photos[:0], tiny_extractor(), tmp_path / "cache")
+
+
+def test_a_network_that_is_not_frozen_is_an_error(photos, tmp_path):
+    extractor = tiny_extractor()
+    extractor.layers[2].trainable = True
+    with pytest.raises(ValueError, match="not frozen"):
+        extract(photos, extractor, tmp_path / "cache")
+
+
+def test_features_that_are_not_finite_are_an_error(photos, tmp_path):
+    extractor = tiny_extractor()
+    extractor.layers[2].set_weights([np.full_like(w, np.nan) for w in extractor.layers[2].get_weights()])
+    with pytest.raises(ValueError, match="not finite"):
+        extract(photos, extractor, tmp_path / "cache")
+    assert not list((tmp_path / "cache").glob("*.npz"))
+
+
+def test_read_image_returns_the_middle_square_in_0_to_255(tmp_path):
+    wide = np.zeros((40, 120, 3), dtype=np.uint8)
+    wide[:, 40:80] = 255
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    square = read_image(tmp_path / "wide.png", 32)
+    assert square.shape == (32, 32, 3)
+    assert square.dtype == np.uint8
+    assert (square[:, 1:-1] == 255).all()
+    assert square.min() > 200  # the filter reaches a little beyond the edge
+
+
+def test_the_background_is_that_of_the_network_before_fine_tuning(photos, tmp_path):
+    network = tiny_extractor()
+    eager = extract(photos, network, tmp_path / "eager", augmentations=1, background=True, seed=1)
+    expected = extract(photos, network, tmp_path / "lazy").background()
+    for weight in network.weights:
+        weight.assign(weight * 2)  # what fine-tuning does
+    np.testing.assert_array_equal(eager.background(), expected)
+    assert len(eager.augmented) == 1
