@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import pandas as pd
 
@@ -32,65 +32,58 @@ QUESTIONS = {
 }
 
 
-class Result(Protocol):
-    """What every analysis returns. Frozen dataclasses implement it.
+class Result:
+    """What every analysis returns. Frozen dataclasses derive from it and give what they have."""
 
-    Two methods are optional: `advice() -> list[str]`, for each thing found a sentence that names the setting to change;
-    and `tables() -> dict[str, DataFrame]`, tables to save as CSV files by name.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the result in metrics.json and of its figure."""
+    name: ClassVar[str]  #: name in metrics.json and of the figure
 
     def summary(self) -> str:
-        """Return the result in words."""
+        """Return the result in words, one paragraph per line."""
+        return ""
 
     def plot(self) -> "Figure | None":
         """Return the result as a figure, None if there is nothing to draw."""
+        return None
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return the result as numbers for metrics.json, None if nothing was computed."""
+        return None
+
+    def advice(self) -> list[str]:
+        """Return for each thing found a sentence that names the setting to change."""
+        return []
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Return tables to save as CSV files, by name."""
+        return {}
 
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 
 
 @dataclass(frozen=True)
-class Skipped:
+class Skipped(Result):
     """An analysis that was not done, and why: its setting is off, or there are too few photos."""
 
-    name: str
+    name: str  # type: ignore[misc]  # the name of the analysis, not of a class
     reason: str
 
     def summary(self) -> str:
-        """Return the reason."""
         return self.reason
-
-    def plot(self) -> None:
-        """Return None."""
-
-    def to_dict(self) -> None:
-        """Return None."""
 
 
 @dataclass(frozen=True)
-class NextSteps:
+class NextSteps(Result):
     """What to try next: for each thing that this run found, the setting to change."""
 
-    name: ClassVar[str] = "next_steps"
+    name = "next_steps"
     advice_by_result: dict[str, list[str]]
 
     def summary(self) -> str:
-        """Return the advice as a list."""
         lines = [f"- {sentence}" for sentences in self.advice_by_result.values() for sentence in sentences]
         return "\n".join(lines) or "- Nothing that this run found asks for another setting."
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the advice by result."""
         return dict(self.advice_by_result)
 
 
@@ -141,12 +134,10 @@ class Report:
         self._seconds[name] = round(time.perf_counter() - self._mark, 2)
         self._settings_of[name] = dict(self.settings)
         self._results[name] = result.to_dict()
-        advice = getattr(result, "advice", None)
-        self._advice[name] = advice() if advice else []
+        self._advice[name] = result.advice()
         if name == "backbone":
             self._rename_for(self._results[name])
-        tables = getattr(result, "tables", None)
-        for table_name, table in (tables() if tables else {}).items():
+        for table_name, table in result.tables().items():
             self.save_table(table_name, table)
         if text := result.summary():
             print(wrap_lines(text))

@@ -7,7 +7,7 @@ registered with the photo. The second step compares pixels only, so it holds for
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,7 +19,7 @@ from PIL import Image
 from phototransfer.audit import registration
 from phototransfer.console import plural, progress, short_name, shorten_list
 from phototransfer.photos.splits import SPLIT_ORDER, connected
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, wilson
 from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
 
@@ -50,7 +50,7 @@ _STYLES = {  # of a candidate: colour, marker and name in the figure
 
 
 @dataclass(frozen=True)
-class Duplicates:
+class Duplicates(Result):
     """Pairs of photos that show the same picture or the same scene, whichever splits and classes they are in.
 
     Attributes
@@ -69,14 +69,13 @@ class Duplicates:
         Whether duplicates leave the training side (DUPLICATES = "drop").
     """
 
-    name: ClassVar[str] = "duplicates"
+    name = "duplicates"
     photos: pd.DataFrame
     pairs: pd.DataFrame
     candidates: pd.DataFrame
     drop: bool
 
     def summary(self) -> str:
-        """Return how many pairs there are, those with two labels, and how many photos are dropped."""
         across, duplicate = self.pairs["across"], self.pairs["kind"] == "duplicate"
         pairs = plural(int((across & duplicate).sum()), "pair")
         lines = [f"{pairs} of duplicates across splits, {int((~across & duplicate).sum())} within a split."]
@@ -90,7 +89,6 @@ class Duplicates:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Return what to change about duplicates on the training side and about contradictory labels."""
         sentences = []
         counts = self._photos_with_duplicates()
         if counts and not self.drop:
@@ -118,7 +116,6 @@ class Duplicates:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the pairs of duplicates across splits, and the test photos with one on their training side."""
         across = self.pairs["across"] & (self.pairs["kind"] == "duplicate")
         test_photos = 0 if self.drop else self._photos_with_duplicates().get("test", 0)
         return {"pairs": int(across.sum()), "test_photos": test_photos}
@@ -149,19 +146,17 @@ class Duplicates:
 
 
 @dataclass(frozen=True)
-class Registration:
+class Registration(Result):
     """How duplicates were distinguished from other photos: `candidates` of `Duplicates`, and the splits (n,)."""
 
-    name: ClassVar[str] = "registration"
+    name = "registration"
     split: np.ndarray
     candidates: pd.DataFrame
 
     def summary(self) -> str:
-        """Return how many pairs were registered."""
         return f"{plural(len(self.candidates), 'pair')} of similar photos were registered with each other."
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the number of candidates of each kind."""
         return {kind: int((self.candidates["kind"] == kind).sum()) for kind in _STYLES}
 
     def plot(self) -> Figure:
@@ -206,10 +201,10 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class CleanScore:
+class CleanScore(Result):
     """The test score, and the test score without photos that are in training or validation too."""
 
-    name: ClassVar[str] = "score_without_duplicates"
+    name = "score_without_duplicates"
     correct: int  # of all test photos
     total: int
     clean_correct: int  # of those without a duplicate on the training side
@@ -226,7 +221,6 @@ class CleanScore:
         return self.total - self.clean_total
 
     def summary(self) -> str:
-        """Return both scores, and what the remaining photos can and cannot show."""
         if not self.total:
             return "There are no test photos, so there is no score."
         score = f"All test photos: {format_score(self.correct, self.total)}."
@@ -249,11 +243,7 @@ class CleanScore:
             lines.append(f"Without {plural(more, 'near-duplicate')} (same scene) as well: {new}.")
         return "\n".join(lines)
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the score without duplicates, and how many photos it leaves out."""
         return {
             "accuracy": self.clean_correct / self.clean_total if self.clean_total else None,
             "ci95": wilson(self.clean_correct, self.clean_total),

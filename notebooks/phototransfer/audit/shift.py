@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.extmath import randomized_svd
 
 from phototransfer.audit.permutation import CANNOT_TELL, FOUND, NOTHING_FOUND, TOO_FEW, one_blas_thread
 from phototransfer.console import short_name
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.style import BLUE, GREY, VERMILLION, show_photo
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _SPLITS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True)
-class Shift:
+class Shift(Result):
     """How well a classifier distinguishes the photos of a split from training photos of the same class.
 
     Attributes
@@ -48,7 +48,7 @@ class Shift:
         The table of photos.
     """
 
-    name: ClassVar[str] = "shift"
+    name = "shift"
     table: pd.DataFrame
     scores: pd.DataFrame
     photos: pd.DataFrame
@@ -66,7 +66,6 @@ class Shift:
         return TOO_FEW if self.state == CANNOT_TELL else self.state
 
     def summary(self) -> str:
-        """Return whether the splits differ, and what that means for the score."""
         lines = [self._describe(state) for state in (FOUND, CANNOT_TELL, NOTHING_FOUND)]
         for row in self.table[self.table["p_value"] > _TOO_SIMILAR].itertuples():
             lines.append(
@@ -95,7 +94,6 @@ class Shift:
         )
 
     def advice(self) -> list[str]:
-        """Return how to get comparable splits, if a difference was found."""
         if self.state != FOUND:
             return []
         return [
@@ -125,7 +123,6 @@ class Shift:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the AUC and the state of each split."""
         table = self.table.set_index("split")
         numbers: dict[str, Any] = {}
         for split in ("val", "test"):
@@ -136,16 +133,15 @@ class Shift:
 
 
 @dataclass(frozen=True)
-class ShiftExamples:
+class ShiftExamples(Result):
     """The photos of a split that look least like training photos, and the training photos least like that split."""
 
-    name: ClassVar[str] = "shift_examples"
+    name = "shift_examples"
     split: str
     from_split: pd.DataFrame
     from_train: pd.DataFrame
 
     def summary(self) -> str:
-        """Return what the figure shows."""
         return (
             f"First row: {_SPLITS[self.split]} photos that look least like training photos. Second row: training "
             f"photos that look least like {_SPLITS[self.split]} photos."
@@ -163,7 +159,6 @@ class ShiftExamples:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the names of the photos."""
         return {"split": list(self.from_split["original"]), "train": list(self.from_train["original"])}
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,7 +22,7 @@ from phototransfer.audit import permutation
 from phototransfer.audit.permutation import CANNOT_TELL, FOUND, NOTHING_FOUND, TOO_FEW, HistogramClassifier, Sample
 from phototransfer.audit.properties import BACKGROUND, FILE_PROPERTIES, NAMES, measure_properties
 from phototransfer.console import short_name, shorten_list
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, format_share, wilson
 from phototransfer.style import BLUE, GREY, VERMILLION, class_colours, show_photo
 
@@ -49,7 +49,7 @@ _LOG_SCALE = ("width", "height", "megapixels", "bytes_per_pixel")  # compared by
 
 
 @dataclass(frozen=True)
-class Shortcuts:
+class Shortcuts(Result):
     """How well each property alone predicts the class, and whether the score depends on it.
 
     Attributes
@@ -72,7 +72,7 @@ class Shortcuts:
         photos ("background", "network"), and the accuracy of the latter ("accuracy").
     """
 
-    name: ClassVar[str] = "shortcuts"
+    name = "shortcuts"
     photos: pd.DataFrame
     measured: pd.DataFrame
     sample: Sample
@@ -105,7 +105,6 @@ class Shortcuts:
         return "found, but no sign that the score depends on it"
 
     def summary(self) -> str:
-        """Return what was found in the files and in the pictures, and whether the score depends on it."""
         files = "Files (the network sees only what they leave in the picture)"
         lines = [self._describe(files, seen_by_network=False), self._describe("Pictures", seen_by_network=True)]
         lines += self._describe_effects()
@@ -121,7 +120,6 @@ class Shortcuts:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Return how to avoid the shortcuts found in new photos: no setting changes them."""
         flagged = self.tests.loc[self.tests["flagged"], "property"]
         surroundings = flagged.str.startswith("border") | (flagged == BACKGROUND)
         sentences = []
@@ -163,7 +161,6 @@ class Shortcuts:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the tests, strongest property first, and the estimated effects."""
         effects = self.effects.astype(object).where(self.effects.notna(), None)
         return {
             "properties": self.tests.dropna(subset="p_value").to_dict("records"),
@@ -232,17 +229,16 @@ class Shortcuts:
 
 
 @dataclass(frozen=True)
-class PropertyDistributions:
+class PropertyDistributions(Result):
     """Properties by class, each beside the photos with the most extreme values; `shown` has rows of the tests."""
 
-    name: ClassVar[str] = "distributions"
+    name = "distributions"
     photos: pd.DataFrame
     measured: pd.DataFrame
     shown: pd.DataFrame
     chance_level: float
 
     def summary(self) -> str:
-        """Return what is plotted."""
         names = " and ".join(NAMES[name] for name in self.shown["property"])
         return f"Distribution of {names} by class, and the photos with the most extreme values."
 
@@ -267,7 +263,6 @@ class PropertyDistributions:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the names of the properties."""
         return {"properties": list(self.shown["property"])}
 
 

@@ -1,16 +1,16 @@
 """The verdict on the score: one line per question."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from phototransfer.audit.duplicates import CleanScore
 from phototransfer.audit.shift import Shift
 from phototransfer.audit.shortcuts import Shortcuts
-from phototransfer.report import Skipped, verdict_box
+from phototransfer.report import Result, Skipped, verdict_box
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Verdict(Result):
     """The answers to the three questions about the score.
 
     Attributes
@@ -19,18 +19,13 @@ class Verdict:
         Question (leaks, shortcuts, shift) → the answer in a few words.
     """
 
-    name: ClassVar[str] = "verdict"
+    name = "verdict"
     lines: dict[str, str]
 
     def summary(self) -> str:
-        """Return the questions and answers in a box."""
         return verdict_box(self.lines)
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the answers."""
         return dict(self.lines)
 
 

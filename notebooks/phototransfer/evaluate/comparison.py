@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from phototransfer.console import short_name
 from phototransfer.files import safe_name
+from phototransfer.report import Result
 from phototransfer.stats import mcnemar, wilson
 from phototransfer.style import BLUE, GREY, accuracy_axis, plot_interval
 
@@ -22,7 +23,7 @@ _NEEDED = ["original", "label", "split", "predicted"]
 
 
 @dataclass(frozen=True)
-class RunComparison:
+class RunComparison(Result):
     """A run and all others that were tested on the same photos.
 
     Attributes
@@ -46,7 +47,7 @@ class RunComparison:
         What could not be read, and why.
     """
 
-    name: ClassVar[str] = "runs"
+    name = "runs"
     runs: pd.DataFrame
     this: str
     best: str | None
@@ -80,7 +81,6 @@ class RunComparison:
         return pd.DataFrame(columns).set_index(rows["run"])
 
     def summary(self) -> str:
-        """Return whether this run differs from the best other one, and which runs are not compared and why."""
         this = self.runs[self.runs["run"] == self.this].iloc[0]
         lines = [f"{self.this}: {this.correct} of {this.total} test photos correct.", self._difference()]
         if self.elsewhere:
@@ -123,7 +123,6 @@ class RunComparison:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the comparison with the best other run."""
         return {"compared": len(self.runs) - 1, "best_other": self.best, "state": self.state, "p_value": self.p_value}
 
     def _shown(self) -> pd.DataFrame:

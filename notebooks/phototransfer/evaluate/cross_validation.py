@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from phototransfer.console import plural, progress, shorten_list
 from phototransfer.evaluate.folds import Fold, Folds, make_folds, min_photos_per_class
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, newcombe, wilson
 from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
 
@@ -117,7 +117,7 @@ class CrossValidator:
 
 
 @dataclass(frozen=True)
-class CrossValidation:
+class CrossValidation(Result):
     """Scores of the configured head on photos that it was not trained on; near-duplicates count once.
 
     `table` has one row per fold: fold, photos, correct, accuracy. `test_score` is that of `comparable_test_score`.
@@ -129,7 +129,7 @@ class CrossValidation:
     of the variance of K-fold cross-validation", JMLR 5, 2004).
     """
 
-    name: ClassVar[str] = "cross_validation"
+    name = "cross_validation"
     folds: Folds
     table: pd.DataFrame
     test_score: tuple[int, int]
@@ -156,7 +156,6 @@ class CrossValidation:
         return "too few" if interval[1] - interval[0] > _WIDE else "agrees"
 
     def summary(self) -> str:
-        """Return the folds, the score, and whether the test score agrees with it."""
         folds, scores, total = self.folds, self.table["accuracy"], self.score[1]
         lines = [
             f"{plural(total, 'different photo')} of {len(folds.classes)} classes in {folds.n_folds} folds. Test photos "
@@ -201,7 +200,6 @@ class CrossValidation:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the scores as numbers; the standard deviation with n − 1."""
         correct, total = self.score
         return {
             "folds": self.folds.n_folds,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from phototransfer.console import progress
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import Folds, assign_folds
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, holm, mcnemar, paired_gain, wilson
 from phototransfer.style import BLUE, GREEN, accuracy_axis, plot_interval
 
@@ -33,7 +33,7 @@ _ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class HeadComparison:
+class HeadComparison(Result):
     """Models from simple to complex on the same training and validation photos; near-duplicates count once.
 
     Attributes
@@ -48,7 +48,7 @@ class HeadComparison:
         The configured HEAD.
     """
 
-    name: ClassVar[str] = "comparison_of_heads"
+    name = "comparison_of_heads"
     table: pd.DataFrame
     with_validation: tuple[float, float, float]
     head: list[int]
@@ -64,7 +64,6 @@ class HeadComparison:
         return str(self.table.loc[self.table["not_worse"].idxmax(), "model"])
 
     def summary(self) -> str:
-        """Return the best model, the simplest that is not worse, and where the configured head stands."""
         table = self.table.set_index("model")
         accuracy, p_corrected = table["accuracy"].map(format_share), table.at[self.simplest, "p_corrected"]
         lines = [
@@ -90,7 +89,6 @@ class HeadComparison:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Return the HEAD to set if a simpler model is not worse, or if the configured head is."""
         if self.simplest == MAJORITY:
             return ["No head is significantly better than the majority class: add photos or set another BACKBONE."]
         heads = {_model_name(units): list(units) for units in _heads(self.head)} | {NEAREST: [], LOGISTIC: []}
@@ -121,7 +119,6 @@ class HeadComparison:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the table and the two models."""
         gain, low, high = self.with_validation
         return {
             "best": self.best,

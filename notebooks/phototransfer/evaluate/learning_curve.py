@@ -1,7 +1,7 @@
 """Learning curve: the accuracy of the configured head by the number of training photos."""
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from phototransfer.console import progress
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import Fold, Folds
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, paired_gain, wilson
 from phototransfer.style import BLUE
 
@@ -20,7 +20,7 @@ _USEFUL = 0.02  # a smaller gain in accuracy is no reason to collect photos
 
 
 @dataclass(frozen=True)
-class LearningCurve:
+class LearningCurve(Result):
     """The configured head with fewer training photos, always tested on the same ones; near-duplicates count once.
 
     Attributes
@@ -32,7 +32,7 @@ class LearningCurve:
         Gain in accuracy from half of the training photos to all of them, with its 95 % interval.
     """
 
-    name: ClassVar[str] = "learning_curve"
+    name = "learning_curve"
     table: pd.DataFrame
     gain: tuple[float, float, float]
 
@@ -43,7 +43,6 @@ class LearningCurve:
         return "yes" if low > 0 else "hardly" if high < _USEFUL else "cannot tell"
 
     def summary(self) -> str:
-        """Return whether more photos would help."""
         half, full = (self.table[self.table["share"] == share].iloc[0] for share in (0.5, 1.0))
         gain, low, high = self.gain
         meaning = {
@@ -70,7 +69,6 @@ class LearningCurve:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the verdict, the gain and the points of the curve."""
         gain, low, high = self.gain
         points = self.table.to_dict("records")
         return {"verdict": self.verdict, "gain": gain, "gain_ci95": (low, high), "points": points}

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 
 from phototransfer.console import plural, short_name
+from phototransfer.report import Result
 from phototransfer.stats import format_score, format_share, wilson
 from phototransfer.style import BLUE, GREY, MAX_CLASSES, photo_grid, plot_epochs
 
@@ -22,10 +23,10 @@ _MAX_K = 10
 
 
 @dataclass(frozen=True)
-class TrainingHistory:
+class TrainingHistory(Result):
     """Training of a head with `parameters` weights: loss, accuracy, val_loss and val_accuracy of each epoch."""
 
-    name: ClassVar[str] = "head"
+    name = "head"
     history: pd.DataFrame
     parameters: int
 
@@ -41,7 +42,6 @@ class TrainingHistory:
         return int(np.nan_to_num(self.history["val_loss"], nan=np.inf).argmin()) + 1
 
     def summary(self) -> str:
-        """Return the number of weights and of epochs, and how to read the curves."""
         return (
             f"{self.parameters:,} weights, trained for {plural(len(self.history), 'epoch')}; the best is epoch "
             f"{self.best_epoch}.\nValidation can be better than training here: Dropout and class weights act in "
@@ -49,7 +49,6 @@ class TrainingHistory:
         )
 
     def advice(self) -> list[str]:
-        """Return which setting to change if training failed or stopped early."""
         epochs = len(self.history)
         if self.history["val_loss"].isna().any():
             return ["The loss became infinite in training: lower LEARNING_RATE by a factor of 10."]
@@ -62,11 +61,9 @@ class TrainingHistory:
         return plot_epochs(self.history, self.best_epoch, f"best epoch: {self.best_epoch}")
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return the history, to be saved."""
         return {"history": self.history}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers of epochs and weights."""
         return {"epochs": len(self.history), "best_epoch": self.best_epoch, "parameters": self.parameters}
 
 
@@ -84,10 +81,10 @@ def add_predictions(photos: pd.DataFrame, probabilities: np.ndarray, classes: Se
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class Accuracy(Result):
     """Accuracy on each split; `majority` is that of always predicting the largest class of the test photos."""
 
-    name: ClassVar[str] = "accuracy"
+    name = "accuracy"
     train: float
     val: float
     test_correct: int
@@ -95,7 +92,6 @@ class Accuracy:
     majority: float
 
     def summary(self) -> str:
-        """Return the test score with its interval, and what to compare it with."""
         return (
             f"Test photos: {format_score(self.test_correct, self.test_total)}\n"
             f"Always predicting the largest class: {format_share(self.majority)}\n"
@@ -103,11 +99,7 @@ class Accuracy:
             "Dropout, weights of the best epoch)"
         )
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the accuracies, for the test photos with the 95 % Wilson interval."""
         return {
             "train": self.train,
             "val": self.val,
@@ -132,22 +124,17 @@ def measure_accuracy(photos: pd.DataFrame) -> Accuracy:
 
 
 @dataclass(frozen=True)
-class PerClass:
+class PerClass(Result):
     """Precision, recall and F1 on the test photos: `table` has a row per class and their means."""
 
-    name: ClassVar[str] = "macro"
+    name = "macro"
     table: pd.DataFrame
 
     def summary(self) -> str:
-        """Return the means over the classes."""
         precision, recall, f1 = (format_share(score) for score in self.to_dict().values())
         return f"Mean over the classes: precision {precision}, recall {recall}, F1 {f1}."
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, float]:
-        """Return the means over the classes."""
         columns = {"precision": "precision", "recall": "recall", "f1": "f1-score"}
         return {key: float(self.table.at["macro avg", column]) for key, column in columns.items()}
 
@@ -160,10 +147,10 @@ def measure_per_class(photos: pd.DataFrame) -> PerClass:
 
 
 @dataclass(frozen=True)
-class Confusion:
+class Confusion(Result):
     """Which class is predicted for which: `matrix` is int (true, predicted) in the order of `classes`."""
 
-    name: ClassVar[str] = "confusion"
+    name = "confusion"
     matrix: np.ndarray
     classes: list[str]
 
@@ -182,7 +169,6 @@ class Confusion:
         return pd.DataFrame(columns).iloc[np.lexsort((of_class[true], -photos))]  # of equals those of small classes
 
     def summary(self) -> str:
-        """Return the number of mistakes and the most frequent one."""
         mistakes, photos = self.mistakes, plural(self.total, "test photo")
         if mistakes.empty:
             return f"No mistakes on {photos}."
@@ -222,7 +208,6 @@ class Confusion:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the most frequent mistakes."""
         return {"mistakes": self.mistakes.head(MAX_CLASSES).to_dict("records")}
 
 
@@ -233,21 +218,20 @@ def confusion(photos: pd.DataFrame, classes: Sequence[str]) -> Confusion:
 
 
 @dataclass(frozen=True)
-class Ranking:
+class Ranking(Result):
     """How well the probabilities rank the classes of the `total` test photos.
 
     `roc` has the false and true positive rates if there are two classes, the first one being positive; `top_k` has the
     share of photos whose true class is among the k most probable, by k, if there are more.
     """
 
-    name: ClassVar[str] = "ranking"
+    name = "ranking"
     classes: list[str]
     total: int
     roc: tuple[np.ndarray, ...]
     top_k: dict[int, float]
 
     def summary(self) -> str:
-        """Return the area under the ROC curve, or the top-k accuracy."""
         if self.roc:
             return f"Area under the ROC curve: {format_share(metrics.auc(*self.roc))} (chance level: 0.50)."
         shares = [f"{format_share(self.top_k[k])} (k = {k})" for k in (1, 3, 5) if k in self.top_k]
@@ -276,7 +260,6 @@ class Ranking:
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the area under the ROC curve, or the top-k accuracy by k."""
         if self.roc:
             return {"roc_auc": float(metrics.auc(*self.roc))}
         return {"top_k": {str(k): share for k, share in self.top_k.items()}}

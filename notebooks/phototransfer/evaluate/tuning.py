@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -22,7 +22,7 @@ from phototransfer import files
 from phototransfer.console import plural, progress
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import Folds, make_folds, min_photos_per_class
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import mcnemar
 from phototransfer.style import BLUE, GREY, ORANGE
 
@@ -45,7 +45,7 @@ _AXES = {
 
 
 @dataclass(frozen=True)
-class HeadSearch:
+class HeadSearch(Result):
     """The heads that were tried, and what the best of them gains over the configured one.
 
     Attributes
@@ -64,7 +64,7 @@ class HeadSearch:
         Classes with too few photos → how many they have.
     """
 
-    name: ClassVar[str] = "tuning"
+    name = "tuning"
     trials: pd.DataFrame
     correct: np.ndarray
     configured: np.ndarray
@@ -108,7 +108,6 @@ class HeadSearch:
         return float(np.mean(gains)), float(low), float(high)
 
     def summary(self) -> str:
-        """Return the scores of the best and the configured head, and what the choice gains on other photos."""
         mean, low, high = self.gain()
         lines = [
             f"Best of {plural(len(self.trials), 'head')}: accuracy {self.best()['score']:.3f}, the configured head "
@@ -131,7 +130,6 @@ class HeadSearch:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Return the settings of the best head, if it is better than the configured one."""
         if self.gain()[1] <= 0:
             return []
         settings = ", ".join(f"{name} = {value!r}" for name, value in self.best_settings().items())
@@ -165,7 +163,6 @@ class HeadSearch:
         axis.margins(0.12)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return scores, gain and the settings of the best head."""
         mean, low, high = self.gain()
         return {
             "trials": len(self.trials),

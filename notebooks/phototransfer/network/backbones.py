@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 
 from phototransfer.files import find_path
 from phototransfer.network.efficientnet_lite import EfficientNetLite0
 from phototransfer.photos.sources import TIMEOUT, socket_timeout
+from phototransfer.report import Result
 
 FALLBACK = "EfficientNetLite0"
 #: Sides in pixels that keras.applications documents as each network's own; all others use 224.
@@ -26,7 +27,7 @@ IMAGE_SIZES = {
 
 
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(Result):
     """A network without its classifier.
 
     Attributes
@@ -42,7 +43,7 @@ class Backbone:
         The network whose weights could not be downloaded, and why.
     """
 
-    name: ClassVar[str] = "backbone"
+    name = "backbone"
     architecture: str
     model: keras.Model
     preprocess: Callable[[Any], Any]
@@ -52,7 +53,6 @@ class Backbone:
     reason: str | None = None
 
     def summary(self) -> str:
-        """Return what was loaded, and instead of what."""
         origins = {"imagenet": "trained on ImageNet", None: "with random weights: expect a score near chance level"}
         size = f"{self.image_size} × {self.image_size} pixels, {self.model.count_params():,} parameters"
         loaded = f"{self.architecture}, {size}, {origins.get(self.weights, f'with the weights in {self.weights}')}."
@@ -66,16 +66,11 @@ class Backbone:
             f"Or change BACKBONE or WEIGHTS in the settings.\n{loaded}"
         )
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the entries of metrics.json on the network."""
         names = ("weights", "fell_back_from", "image_size")
         return {"backbone": self.architecture, **{name: getattr(self, name) for name in names}}
 
     def advice(self) -> list[str]:
-        """Return what to change if the network is not the one asked for, or not trained."""
         if self.fell_back_from:
             return [f'Add the weights file of {self.fell_back_from}, or set BACKBONE = "{self.architecture}".']
         return [] if self.weights else ['The backbone has random weights: set WEIGHTS = "imagenet".']

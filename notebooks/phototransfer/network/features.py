@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -22,6 +22,7 @@ from phototransfer.network import inference
 from phototransfer.network.inference import Engine
 from phototransfer.network.views import BACKGROUND, PLAIN, View, augmented
 from phototransfer.photos.decode import RECIPE, middle_square
+from phototransfer.report import Result
 
 BATCH = 32
 _SAVE_EVERY_SECONDS = 60
@@ -29,7 +30,7 @@ _compiled: dict[tuple[str, str], Engine] = {}  # compiling takes seconds, and a 
 
 
 @dataclass(frozen=True, eq=False)
-class Features:
+class Features(Result):
     """The features of a table of photos, row by row.
 
     Attributes
@@ -44,7 +45,7 @@ class Features:
         Number of photos whose features were not in the cache.
     """
 
-    name: ClassVar[str] = "features"
+    name = "features"
     plain: np.ndarray
     augmented: np.ndarray
     background: Callable[[], np.ndarray]
@@ -81,17 +82,12 @@ class Features:
         return x, np.tile(labels[rows], 1 + len(self.augmented))
 
     def summary(self) -> str:
-        """Return how many features there are and how many were computed now."""
         photos, views = len(self.plain), len(self.augmented)
         versions = f", also of {plural(views, 'augmented version')} of each" if views else ""
         cached = f"{self.computed:,} computed now, {photos - self.computed:,} from the cache"
         return f"{plural(photos, 'photo')} × {self.size} features ({self.network}, {self.engine}){versions}; {cached}."
 
-    def plot(self) -> None:
-        """Return None."""
-
     def to_dict(self) -> dict[str, Any]:
-        """Return the numbers of photos, features and augmented versions, and what computed them."""
         counts = {"photos": len(self.plain), "size": self.size, "augmentations": len(self.augmented)}
         return {**counts, "engine": self.engine, "computed": self.computed}
 

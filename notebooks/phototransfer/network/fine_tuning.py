@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ _CACHE_BYTES = 2**30  # decoded photos are kept in memory up to this size: 7,000
 
 
 @dataclass(frozen=True, eq=False)
-class FineTuning:
+class FineTuning(Result):
     """What fine-tuning changed, and whether it was kept.
 
     Attributes
@@ -42,7 +42,7 @@ class FineTuning:
         Number of weights of the backbone that were trained, and of all its weights.
     """
 
-    name: ClassVar[str] = "fine_tuning"
+    name = "fine_tuning"
     head_history: pd.DataFrame
     history: pd.DataFrame
     correct: tuple[int, int]
@@ -60,7 +60,6 @@ class FineTuning:
         return min(more_correct, lower_loss) >= 0 and max(more_correct, lower_loss) > 0
 
     def summary(self) -> str:
-        """Return what changed on the validation photos, whether it was kept, and whether it could be chance."""
         correct = " → ".join(f"{number} of {self.total}" for number in self.correct)
         accuracy = " → ".join(format_share(number / self.total) for number in self.correct)
         loss = " → ".join(f"{loss:.2f}" for loss in self.loss)
@@ -76,7 +75,6 @@ class FineTuning:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Return which setting to change if it was not kept."""
         return [] if self.kept else ["Fine-tuning did not improve on the head alone: set FINE_TUNE_LAYERS = 0."]
 
     def plot(self) -> Figure:
@@ -86,12 +84,10 @@ class FineTuning:
         return plot_epochs(both, start + 0.5, "fine-tuning begins")
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Return all epochs of the head and of fine-tuning in one table, distinguished by the column phase."""
         phases = [self.head_history.assign(phase="head"), self.history.assign(phase="fine-tuning")]
         return {"history": pd.concat(phases, ignore_index=True)}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return whether it was kept, and the validation scores before and after."""
         return {
             "kept": self.kept,
             "weights": self.trained,

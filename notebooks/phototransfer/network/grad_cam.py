@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ from phototransfer.console import progress, short_name
 from phototransfer.network.backbones import Backbone
 from phototransfer.network.features import BATCH, read_image
 from phototransfer.network.views import BLANK
-from phototransfer.report import Skipped
+from phototransfer.report import Result, Skipped
 from phototransfer.style import GREEN, VERMILLION
 
 #: Photos for the share of the attention in the border: enough for an interval of a few hundredths.
@@ -30,7 +30,7 @@ _TOLERANCE = 0.05
 
 
 @dataclass(frozen=True, eq=False)
-class GradCam:
+class GradCam(Result):
     """Where the network looked.
 
     Attributes
@@ -46,7 +46,7 @@ class GradCam:
         Width of the border in pixels, number of test photos.
     """
 
-    name: ClassVar[str] = "grad_cam"
+    name = "grad_cam"
     table: pd.DataFrame
     examples: pd.DataFrame
     images: dict[Any, np.ndarray]
@@ -70,7 +70,6 @@ class GradCam:
         return fractions.mean()[fractions.size() >= MIN_PHOTOS_PER_CLASS].sort_values()
 
     def summary(self) -> str:
-        """Return how much of the attention lies in the border, for which classes, and how many maps are empty."""
         photos, empty = len(self.table), int(self.table["border"].isna().sum())
         border, by_class = self.border(), self.by_class()
         lines = ["Too few maps to say how much of the attention lies in the border."]
@@ -95,7 +94,6 @@ class GradCam:
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        """Return what to change if most of the attention lies in the border."""
         border = self.border()
         if border is None or border[1] <= self.uniform:
             return []
@@ -131,7 +129,6 @@ class GradCam:
         axis.set_title("\n".join(lines), fontsize=7, color=colour, loc="center", parse_math=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the fraction in the border with its 95 % interval, and that of a uniform map."""
         border = self.border()
         mean, interval = (border[0], list(border[1:])) if border else (None, None)
         counts = {"photos": len(self.table), "empty_maps": int(self.table["border"].isna().sum())}

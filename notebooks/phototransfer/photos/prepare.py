@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from phototransfer.photos.scan import label_folders, scan_folder
 from phototransfer.photos.sources import DERIVED, Source
 from phototransfer.photos.splits import SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
 from phototransfer.photos.store import COLUMNS, Store, tree_root
+from phototransfer.report import Result
 from phototransfer.style import photo_grid
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _GRID_PHOTOS = 18
 
 
 @dataclass(frozen=True)
-class Prepared:
+class Prepared(Result):
     """The table of photos, and an account of every file that is not in it.
 
     Attributes
@@ -43,7 +44,7 @@ class Prepared:
         How the folder was understood.
     """
 
-    name: ClassVar[str] = "photos"
+    name = "photos"
     photos: pd.DataFrame
     classes: list[str]
     skipped: pd.DataFrame
@@ -67,7 +68,6 @@ class Prepared:
         return pd.concat([counts, counts.sum().to_frame("total").T])  # pandas' own margins allow no class "total"
 
     def summary(self) -> str:
-        """Return how the folder was understood, and where every file went."""
         used, skipped = plural(len(self.photos), "photo"), plural(len(self.skipped), "file")
         lines = [self.reading, f"{plural(self.found, 'file')} found: {used} used, {skipped} skipped."]
         lines += [f"  {count} × {reason}" for reason, count in self.skipped["reason"].value_counts().head(8).items()]
@@ -89,7 +89,6 @@ class Prepared:
         return photo_grid(list(shown["path"]), titles)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the counts, classes and reading for metrics.json."""
         in_split = self.photos["split"].value_counts()
         return {
             "dataset": self.source.name,
