@@ -117,4 +117,4 @@ def features_of(plain: np.ndarray, augmented: np.ndarray | None = None, backgrou
 
     plain = np.asarray(plain, dtype=np.float32)
     views = np.empty((0, *plain.shape), np.float32) if augmented is None else np.asarray(augmented, np.float32)
-    return Features.from_arrays(plain, views, background=background)
+    return Features(plain, views, background, embed=None)  # there is no network to embed other pictures

@@ -37,7 +37,7 @@ class Death(NamedTuple):
 def start(work: Callable, *args: Any, death: Death | None = None) -> BaseProcess:
     """Begin `work(*args)` in a process of its own."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pytest", "phototransfer.photos"])
+    context.set_forkserver_preload(["pytest", "phototransfer.photos", "phototransfer.network.features"])
     process = context.Process(target=_work, args=(inspect.getfile(work), work.__name__, args, death))
     process.start()
     return process

@@ -44,12 +44,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a hidden path beside `path` to write to, and rename it to `path` when the block ends without an error.
 
     A block that raises leaves `path` as it was. A process that is killed leaves only the hidden file, which nothing
-    reads. The folder is created.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written. The message names it and says why.
+    reads. The folder is created. An OSError names the file and says why it cannot be written.
     """
     partial = path.with_name(f".{path.name[-80:]}.{os.getpid()}.partial")
     try:
@@ -103,14 +98,9 @@ def megabytes(size: int) -> str:
 
 @contextmanager
 def locked(folder: Path, activity: str) -> Iterator[None]:
-    """Let one process at a time into the block. Another one waits and says so.
+    """Let one process at a time into the block; another one waits and says so.
 
     The folder and a file `.lock` in it are created. The lock is released when its process ends, however it ends.
-
-    Raises
-    ------
-    OSError
-        The folder cannot be written. The message names it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -139,13 +129,7 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Return the content of a JSON file, or None if there is no such file.
-
-    Raises
-    ------
-    ValueError
-        The file is not JSON. The message names it.
-    """
+    """Return the content of a JSON file, None if there is no such file; a ValueError names one that is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -161,10 +145,7 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:
-    """Append a line of JSON to a file that other processes append to as well.
-
-    An incomplete last line, left by a process that was killed, is removed.
-    """
+    """Append a line of JSON to a file that other processes append to as well, after its last complete line."""
     line = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
     with locked(path.parent, f"writing {path.name}"), path.open("a+b") as file:
         complete = remove_incomplete_line(file)

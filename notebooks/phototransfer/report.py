@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
@@ -35,7 +35,7 @@ QUESTIONS = {
 class Result:
     """What every analysis returns. Frozen dataclasses derive from it and give what they have."""
 
-    name: ClassVar[str]  #: name in metrics.json and of the figure
+    name: str  #: name in metrics.json and of the figure
 
     def summary(self) -> str:
         """Return the result in words, one paragraph per line."""
@@ -65,7 +65,7 @@ AnyResult = TypeVar("AnyResult", bound=Result)
 class Skipped(Result):
     """An analysis that was not done, and why: its setting is off, or there are too few photos."""
 
-    name: str  # type: ignore[misc]  # the name of the analysis, not of a class
+    name: str
     reason: str
 
     def summary(self) -> str:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 from phototransfer.files import find_path
@@ -41,12 +40,12 @@ def _head(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(_integer(1)(units) for units in value)
 
 
-def _existing_file(value: Any) -> bool:
-    return value is None or value == "imagenet" or (_text(value) and find_path(value).is_file())
+def _weights(value: Any) -> bool:
+    return value in (None, "imagenet") or (_text(value) and find_path(value).is_file())
 
 
-def _existing_path(value: Any) -> bool:
-    return value is None or (isinstance(value, str | Path) and bool(str(value)) and find_path(value).exists())
+def _path(value: Any) -> bool:
+    return value is None or (_text(value) and find_path(value).exists())
 
 
 _TRUE_OR_FALSE = (lambda value: isinstance(value, bool), "True or False")
@@ -61,7 +60,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TEST_SPLIT": _SHARE,
     "DUPLICATES": (_one_of("keep", "drop"), '"keep" or "drop"'),
     "BACKBONE": (_text, 'the name of a network in keras.applications, or "EfficientNetLite0"'),
-    "WEIGHTS": (_existing_file, '"imagenet", the path of an existing weights file, or None'),
+    "WEIGHTS": (_weights, '"imagenet", the path of an existing weights file, or None'),
     "HEAD": (
         _head,
         "a list of integers >= 1 such as [512, 256], or [] for no hidden layer (on the command line: "
@@ -80,7 +79,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TUNE_TRIALS": _INTEGER_FROM_0,
     "FIGURES": _TRUE_OR_FALSE,
     "SEED": (_integer(0, 2**32 - 1), "an integer from 0 to 4294967295"),
-    "PREDICT": (_existing_path, "the path of an existing photo or folder, or None"),
+    "PREDICT": (_path, "the path of an existing photo or folder, or None"),
     "RUN": (lambda value: value is None or _text(value), "a name for the run's folder in models/, or None"),
 }
 
@@ -99,8 +98,8 @@ class Settings(Mapping[str, Any]):
     Raises
     ------
     ValueError
-        A setting is missing or has a value that cannot be used, or a name of version 1 is used. The message names
-        the setting, its value and the values that can be used. Checked at once, and again whenever a value is read.
+        A setting is missing, has a value that cannot be used, or has its name of version 1. The message says which
+        values can be used. Checked at once, and again whenever a value is read.
     """
 
     def __init__(self, namespace: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ def grey_square(seed: int) -> np.ndarray:
 
 
 def shift_map(x: float, y: float, scale: float = 1.0) -> np.ndarray:
-    return np.array([[[scale, 0, x], [0, scale, y]]], dtype=np.float32)
+    return np.array([[[scale, 0, x], [0, scale, y], [0, 0, 1]]], dtype=np.float32)
 
 
 @pytest.mark.parametrize("orientation", range(len(registration.ORIENTATIONS)))
@@ -66,7 +66,7 @@ def test_registering_recovers_the_map(x, y, scale):
     fixed = registration.local_contrast(grey_square(2), SIDE)
     true_map = shift_map(x, y, scale)
     moved, _ = registration.warp(fixed, true_map)
-    maps = registration.register(moved.reshape(fixed.shape), fixed, steps=30)
+    maps = registration.register(moved.reshape(fixed.shape), fixed, registration.identity_maps(1), steps=30)
     assert maps == pytest.approx(true_map, abs=0.02)
     assert registration.overlap_correlation(moved.reshape(fixed.shape), fixed, maps) > 0.95
 

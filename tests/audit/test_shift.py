@@ -140,7 +140,7 @@ def test_ten_photos_cannot_tell():
     result = check(*make_data(2, train=200, val=80, test=10))
     assert rows(result)["state"].to_dict() == {"val": "nothing found", "test": "cannot tell"}
     assert result.state == "cannot tell" and "cannot tell" in result.verdict_line()
-    assert "10 test" in result.summary()
+    assert "Only 10" in result.summary()
 
 
 def test_leave_one_out_is_that_of_a_second_fit():
@@ -197,6 +197,7 @@ def test_the_figure_marks_what_was_found(moved, marker):
     features[photos["split"] == "test", :5] += moved * features[:, :5].std(axis=0)
     result = check(features, photos)
     axis = result.plot().axes[0]
+    assert axis.get_xlim() == (0, 1)
     assert next(line.get_marker() for line in axis.lines if len(line.get_xdata()) == 1) == marker
     assert [text.get_text() for text in axis.get_yticklabels()] == ["test (60)", "validation (60)"]
     assert bool(result.advice()) == (marker == "D") and ("found:" in result.verdict_line()) == (marker == "D")

@@ -1,10 +1,13 @@
 """Cross-validation of a small head on two blobs of features."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from builders import features_of, photo_table
+from phototransfer.evaluate import compare_heads, learning_curve
 from phototransfer.evaluate.cross_validation import CrossValidation, comparable_test_score, cross_validate
 from phototransfer.evaluate.folds import make_folds
 from phototransfer.report import Skipped
@@ -43,9 +46,10 @@ def test_the_numbers_add_up_and_test_photos_take_part(blobs):
     assert numbers["accuracy"] == scores.score[0] / 60 > 0.8
     assert numbers["mean"] == pytest.approx(scores.table["accuracy"].mean())
     assert numbers["std"] == pytest.approx(scores.table["accuracy"].std(ddof=1))
-    assert set(validator.folds.rows) == set(range(60))
+    assert set(scores.folds.rows) == set(range(60))
     assert scores.test_score == (12, 12)
     assert scores.plot().axes and "60 different photos" in scores.summary()
+    assert not re.search(r"\([^)]*\(", scores.summary())  # no parentheses in parentheses
 
 
 def test_augmented_features_are_trained_on_and_never_tested(blobs, class_means):
@@ -79,13 +83,9 @@ def test_a_changed_setting_trains_the_new_head(blobs, class_means):
 
 
 def test_agreement_considers_both_intervals():
-    assert result(320, 400, (198, 200)).agreement == "better"
-    assert result(320, 400, (100, 200)).agreement == "worse"
-    assert result(320, 400, (9, 10)).agreement == "too few"
-    assert result(320, 400, (800, 1000)).agreement == "agrees"
-    assert result(320, 400, (0, 0)).agreement == "none"
-    summaries = [result(320, 400, score).summary() for score in ((198, 200), (100, 200), (9, 10), (800, 1000), (0, 0))]
-    assert len(set(summaries)) == 5
+    results = [result(320, 400, score) for score in ((198, 200), (100, 200), (9, 10), (800, 1000), (0, 0))]
+    assert [scores.agreement for scores in results] == ["better", "worse", "too few", "agrees", "none"]
+    assert len({scores.summary().split(". ")[-1] for scores in results}) == 5
     assert "fine-tuning" in result(320, 400, (9, 10), fine_tuned=True).summary()
 
 
@@ -107,8 +107,9 @@ def test_markers_and_intervals_at_1_are_not_cut_at_the_axis():
     assert [text.get_text() for text in axis.texts] == ["1.00", "1.00"]
 
 
-@pytest.mark.parametrize(("n_folds", "word"), [(0, "CV_FOLDS = 0"), (20, "CV_FOLDS = 20")])
-def test_off_and_impossible_are_told_apart(blobs, n_folds, word):
-    scores = cross_validate(blobs(20, 1.0, CV_FOLDS=n_folds))
-    assert isinstance(scores, Skipped) and scores.to_dict() is None and scores.name == "cross_validation"
-    assert word in scores.summary()
+@pytest.mark.parametrize("n_folds", [0, 20])
+@pytest.mark.parametrize("analysis", [cross_validate, compare_heads, learning_curve])
+def test_off_and_impossible_are_skipped(blobs, analysis, n_folds):
+    result = analysis(blobs(20, 1.0, CV_FOLDS=n_folds))
+    assert isinstance(result, Skipped) and result.to_dict() is None
+    assert f"CV_FOLDS = {n_folds}" in result.summary()

@@ -8,7 +8,6 @@ import pytest
 from builders import features_of, photo_table
 from phototransfer.evaluate import heads
 from phototransfer.evaluate.heads import LOGISTIC, MAJORITY, NEAREST, compare_heads
-from phototransfer.report import Skipped
 
 GAIN = (0.0, -0.01, 0.01)
 
@@ -28,7 +27,8 @@ def test_the_nearest_mean_is_the_simplest_on_blobs(blobs, few_heads):
     assert table["configured"].sum() == 1 and not table.loc[MAJORITY, "not_worse"]
     assert (table["photos"] == 120).all()
     assert result.to_dict()["simplest"] == NEAREST and len(result.to_dict()["models"]) == 5
-    assert result.advice() == ["Nearest class mean is not significantly worse than the best head: set HEAD = []."]
+    [advice] = result.advice()
+    assert NEAREST in advice and "HEAD = [] is the nearest setting" in advice and "set HEAD" not in advice
 
 
 def test_test_photos_do_not_change_the_comparison(blobs, few_heads):
@@ -80,16 +80,18 @@ def test_a_simpler_model_is_preferred_and_a_worse_head_is_named():
     compare = functools.partial(heads._compare, with_validation=GAIN)
     own, deep = "1 Dense layer (8)", "2 Dense layers (256, 128)"
     result = compare({MAJORITY: bad, LOGISTIC: good, own: bad, deep: np.arange(200) < 191}, head=[8])
-    assert (result.best, result.simplest) == (deep, LOGISTIC)
-    assert "worse" in result.summary() and result.advice() == [
-        f"HEAD = [8] is significantly worse than {deep}: set HEAD = []."
-    ]
+    assert (result.best, result.simplest) == (deep, LOGISTIC) and own in result.summary()
+    assert result.advice()[0].startswith("HEAD = [8] is significantly worse") and LOGISTIC in result.advice()[0]
+    result = compare({LOGISTIC: good, own: np.arange(200) < 191, deep: good}, head=[8])
+    assert result.advice()[0].startswith("HEAD = [8] is the best") and "HEAD = [] is the nearest" in result.advice()[0]
+    result = compare({LOGISTIC: good, own: good, deep: np.arange(200) < 191}, head=[8])
+    assert result.advice()[0].startswith("HEAD = [8] is not significantly worse")
     result = compare({LOGISTIC: bad, own: good}, head=[8])
     assert result.simplest == result.best == own and result.advice() == []
     result = compare({LOGISTIC: bad, own: bad, deep: good}, head=[8])
-    assert result.advice() == [f"HEAD = [8] is significantly worse than {deep}: set HEAD = [256, 128]."]
+    assert "set HEAD = [256, 128]" in result.advice()[0]
     result = compare({MAJORITY: bad, LOGISTIC: bad, own: bad}, head=[8])
-    assert "BACKBONE" in result.advice()[0]
+    assert "BACKBONE" in result.advice()[0] and "HEAD" not in result.advice()[0]
 
 
 def test_the_figure_has_a_legend_of_its_own_and_shows_rounded_values():
@@ -128,8 +130,3 @@ def test_classes_with_a_single_training_photo_do_not_stop_the_comparison(blobs, 
     validator = blobs(30, 4.0)
     validator.photos = photo_table(["a"] * 24 + ["b"] * 3 + ["c"] * 3, ["train", "train", "val"] * 10)
     assert (compare_heads(validator).table["photos"] == 30).all()
-
-
-def test_off_says_so(blobs):
-    result = compare_heads(blobs(20, 1.0, CV_FOLDS=0))
-    assert isinstance(result, Skipped) and "CV_FOLDS = 0" in result.summary()

@@ -7,7 +7,6 @@ import pytest
 
 from builders import features_of
 from phototransfer.evaluate import learning_curve
-from phototransfer.report import Skipped
 
 module = importlib.import_module("phototransfer.evaluate.learning_curve")
 SHARES = (0.25, 0.5, 0.75, 1.0)
@@ -51,8 +50,3 @@ def test_test_photos_do_not_change_the_curve(blobs, class_means):
     plain[second.photos["split"] == "test"] = 1e3
     second.features = features_of(plain)
     assert learning_curve(first).table.equals(learning_curve(second).table)
-
-
-def test_off_says_so(blobs):
-    result = learning_curve(blobs(20, 1.0, CV_FOLDS=0))
-    assert isinstance(result, Skipped) and "CV_FOLDS = 0" in result.summary()

@@ -8,8 +8,6 @@ import pytest
 from builders import draw, photo_table
 from phototransfer import evaluate
 
-HEAD = SimpleNamespace(count_params=lambda: 10)
-
 
 def predicted(labels, predictions, splits="test", **columns):
     table = photo_table(labels, splits, **columns)
@@ -17,22 +15,23 @@ def predicted(labels, predictions, splits="test", **columns):
     return table.assign(predicted=list(predictions), probability=0.9, correct=correct)
 
 
-def history(val_loss):
-    epochs = len(val_loss)
-    return dict.fromkeys(["loss", "accuracy", "val_accuracy"], [0.5] * epochs) | {"val_loss": val_loss}
+def training(val_loss):
+    history = dict.fromkeys(["loss", "accuracy", "val_accuracy"], [0.5] * len(val_loss)) | {"val_loss": val_loss}
+    head = SimpleNamespace(count_params=lambda: 10)
+    return evaluate.TrainingHistory.of(SimpleNamespace(history=history), head)
 
 
 def test_the_best_epoch_has_the_lowest_validation_loss():
-    result = evaluate.TrainingHistory.of(SimpleNamespace(history=history([0.9, 0.4, 0.5])), HEAD)
+    result = training([0.9, 0.4, 0.5])
     assert result.to_dict() == {"epochs": 3, "best_epoch": 2, "parameters": 10}
     assert result.advice() == [] and list(result.tables()["history"]["val_loss"]) == [0.9, 0.4, 0.5]
-    legend = result.plot().axes[1].get_legend()
+    [legend] = result.plot().legends
     assert "best epoch: 2" in [text.get_text() for text in legend.get_texts()]
 
 
 def test_training_that_was_too_short_or_diverged_says_what_to_change():
-    assert "EPOCHS = 4" in evaluate.TrainingHistory.of(history([0.9, 0.4]), HEAD).advice()[0]
-    diverged = evaluate.TrainingHistory.of(history([np.nan, np.nan]), HEAD)
+    assert "EPOCHS = 4" in training([0.9, 0.4]).advice()[0]
+    diverged = training([np.nan, np.nan])
     assert "LEARNING_RATE" in diverged.advice()[0] and diverged.best_epoch == 1
 
 
@@ -62,8 +61,10 @@ def test_precision_and_recall_are_averaged_over_classes():
 
 
 def test_few_classes_are_a_matrix_of_test_photos():
-    photos = predicted(["a", "a", "b", "b"], ["a", "b", "b", "a"], ["test"] * 3 + ["train"])
-    result = evaluate.confusion(photos, ["a", "b"])
+    first, second = "true", "photos"  # which are names of columns too
+    truth, splits = [first, first, second, second], ["test"] * 3 + ["train"]
+    result = evaluate.confusion(predicted(truth, [first, second, second, first], splits), [first, second])
+    assert result.to_dict()["mistakes"] == [{"true": first, "predicted": second, "photos": 1, "of_class": 2}]
     [axis] = result.plot().axes
     assert np.array_equal(axis.images[0].get_array(), [[1, 1], [0, 1]])
     assert axis.get_title(loc="left") == "3 test photos" and "1 mistake on 3 test photos" in result.summary()
@@ -88,12 +89,8 @@ def test_for_many_classes_the_most_frequent_mistakes_are_shown():
     assert names == ["class 07 → class 03", "class 09 → class 10", "class 04 → class 05"]
     assert [bar.get_width() for bar in axis.patches] == [2, 1, 1]
     assert [text.get_text() for text in axis.texts] == ["2 of 4", "1 of 2", "1 of 3"]
-    assert result.to_dict()["mistakes"][0] == {
-        "true": "class 07",
-        "predicted": "class 03",
-        "photos": 2,
-        "of_class": 4,
-    }
+    most = {"true": "class 07", "predicted": "class 03", "photos": 2, "of_class": 4}
+    assert result.to_dict()["mistakes"][0] == most and "4 mistakes on 63 test photos" in result.summary()
     flawless = evaluate.confusion(predicted(truth, truth), classes)
     assert flawless.plot() is None and "No mistakes" in flawless.summary() and flawless.to_dict() == {"mistakes": []}
 
@@ -115,9 +112,8 @@ def test_more_classes_have_top_k_accuracies():
     result = evaluate.ranking(photos, probabilities, classes)
     assert result.to_dict()["top_k"] == pytest.approx({"1": 1 / 3, "2": 2 / 3, "3": 1.0})
     [axis] = result.plot().axes
-    assert [text.get_text() for text in axis.texts] == ["0.33", "0.67", "1.00"] and "3 test photos" in axis.get_title(
-        loc="left"
-    )
+    assert [text.get_text() for text in axis.texts] == ["0.33", "0.67", "1.00"]
+    assert "3 test photos" in axis.get_title(loc="left")
     assert len({text.get_fontsize() for text in axis.texts}) == 1
 
 

@@ -114,10 +114,17 @@ def test_random_weights_come_from_the_seed():
     assert not np.array_equal(first, other)
 
 
-def test_default_sizes_are_those_keras_builds():
-    for architecture in ("InceptionV3", "Xception", "EfficientNetB1", "EfficientNetV2B2", "MobileNetV2"):
-        network = getattr(keras.applications, architecture)(weights=None)
-        assert network.input_shape[1] == IMAGE_SIZES.get(architecture, 224), architecture
+def test_sizes_are_the_defaults_of_keras(monkeypatch):
+    """Each network is asked for its default size and stopped before it has layers."""
+    from keras.src.applications import imagenet_utils
+
+    def stop(input_shape, default_size, **_):
+        raise InterruptedError(default_size)
+
+    monkeypatch.setattr(imagenet_utils, "obtain_input_shape", stop)
+    for architecture in [*IMAGE_SIZES, "ResNet50", "MobileNetV2"]:
+        with pytest.raises(InterruptedError, match=str(IMAGE_SIZES.get(architecture, 224))):
+            getattr(keras.applications, architecture)(weights=None)
 
 
 def test_unknown_architecture():
@@ -192,7 +199,7 @@ def test_failed_download_uses_the_packaged_network_and_says_so(no_download, caps
     }
     summary = backbone.summary()
     assert "Could not download the ResNet50 weights; using EfficientNetLite0 instead." in summary
-    assert backbone.reason in summary and str(no_download / "models") in summary
+    assert backbone.reason in summary and str(no_download / "models") in summary and "WEIGHTS" in summary
     assert "resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5" in capsys.readouterr().out  # Keras names the file
     assert 'BACKBONE = "EfficientNetLite0"' in backbone.advice()[0]
     assert not list(no_download.rglob("*.h5"))  # no incomplete file that a later run would trust

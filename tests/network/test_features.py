@@ -30,18 +30,37 @@ def other_extractor(change: str) -> keras.Model:
     return keras.Model(image, keras.layers.GlobalAveragePooling2D()(feature_map), name="tiny")
 
 
+@pytest.fixture(scope="module")
+def tiny():
+    return tiny_extractor()
+
+
+@pytest.fixture(scope="module")
+def engines():
+    return {}
+
+
 @pytest.fixture(autouse=True)
-def in_float32(monkeypatch):
-    """Features that can be compared closely; the engines have tests of their own."""
+def in_float32(engines, monkeypatch):
+    """Features that can be compared closely, from a network that is converted once for all tests of this file."""
+
+    def select(extractor, probes, names=None):
+        key = extractor, *(names or inference.available_engines())
+        if key not in engines:
+            engines[key] = select_engine(extractor, probes, names)
+        return engines[key]
+
+    select_engine = inference.select_engine
     monkeypatch.setattr(features, "_compiled", {})
     monkeypatch.setattr(inference, "available_engines", lambda: [inference.F32, inference.KERAS])
+    monkeypatch.setattr(inference, "select_engine", select)
 
 
-@pytest.fixture
-def photos(tmp_path):
-    rows = []
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    folder, rows = tmp_path_factory.mktemp("photos"), []
     for number in range(2 * features.BATCH + 3):  # whole batches and an incomplete one
-        path = tmp_path / f"{number}.jpg"
+        path = folder / f"{number}.jpg"
         draw(number, (24, 20 + number % 9)).save(path)
         rows.append((str(path), f"digest-{number}"))
     return pd.DataFrame(rows, columns=["path", "digest"])
@@ -81,30 +100,30 @@ def expected(photos, extractor, view=PLAIN):
         view.change(read_image(path, TINY_SIZE), digest)
         for path, digest in zip(photos["path"], photos["digest"], strict=True)
     ]
-    return extractor.predict(np.stack(images).astype("float32"), verbose=0)
+    return extractor(np.stack(images).astype("float32"))
 
 
 @pytest.mark.parametrize("count", [1, features.BATCH - 1, features.BATCH, features.BATCH + 1, None])
-def test_rows_are_those_of_the_table(photos, tmp_path, count):
+def test_rows_are_those_of_the_table(photos, tiny, tmp_path, count):
     batch = photos.head(count or len(photos))
-    result = extract(batch, tiny_extractor(), tmp_path / "cache")
+    result = extract(batch, tiny, tmp_path / "cache")
     assert result.plain.dtype == np.float32
     assert result.augmented.shape == (0, len(batch), 5)
-    close(result.plain, expected(batch, tiny_extractor()))
+    close(result.plain, expected(batch, tiny))
 
 
-def test_a_second_run_decodes_nothing(photos, tmp_path, decoded):
-    first = extract(photos, tiny_extractor(), tmp_path / "cache")
+def test_a_second_run_decodes_nothing(photos, tiny, tmp_path, decoded):
+    first = extract(photos, tiny, tmp_path / "cache")
     assert len(decoded) == first.computed == len(photos)
-    again = extract(photos, tiny_extractor(), tmp_path / "cache")
+    again = extract(photos, tiny, tmp_path / "cache")
     assert (len(decoded), again.computed) == (len(photos), 0)
     np.testing.assert_array_equal(first.plain, again.plain)
 
 
-def test_only_new_photos_are_computed_and_the_order_does_not_matter(photos, tmp_path, decoded):
-    extract(photos.iloc[10:40], tiny_extractor(), tmp_path / "cache")
+def test_only_new_photos_are_computed_and_the_order_does_not_matter(photos, tiny, tmp_path, decoded):
+    extract(photos.iloc[10:40], tiny, tmp_path / "cache")
     shuffled = photos.sample(frac=1, random_state=1)
-    result = extract(shuffled, tiny_extractor(), tmp_path / "cache")
+    result = extract(shuffled, tiny, tmp_path / "cache")
     assert len(decoded) == len(photos)
     assert result.computed == len(photos) - 30
     assert result.to_dict() == {
@@ -115,19 +134,19 @@ def test_only_new_photos_are_computed_and_the_order_does_not_matter(photos, tmp_
         "computed": len(photos) - 30,
     }
     assert f"{len(photos) - 30} computed now, 30 from the cache" in result.summary()
-    close(result.plain, expected(shuffled, tiny_extractor()))
+    close(result.plain, expected(shuffled, tiny))
 
 
-def test_photos_with_the_same_digest_are_computed_once(photos, tmp_path, decoded):
+def test_photos_with_the_same_digest_are_computed_once(photos, tiny, tmp_path, decoded):
     twice = pd.concat([photos.head(3), photos.head(3)], ignore_index=True)
-    result = extract(twice, tiny_extractor(), tmp_path / "cache").plain
+    result = extract(twice, tiny, tmp_path / "cache").plain
     assert len(decoded) == 3
     np.testing.assert_array_equal(result[:3], result[3:])
 
 
 @pytest.mark.parametrize("change", ["weights", "scale", "constant"])
-def test_features_of_another_network_are_never_used(photos, tmp_path, decoded, change):
-    extract(photos, tiny_extractor(), tmp_path / "cache")
+def test_features_of_another_network_are_never_used(photos, tiny, tmp_path, decoded, change):
+    extract(photos, tiny, tmp_path / "cache")
     result = extract(photos, other_extractor(change), tmp_path / "cache")
     assert len(decoded) == 2 * len(photos)
     close(result.plain, expected(photos, other_extractor(change)))
@@ -142,7 +161,7 @@ def test_fingerprint_depends_on_constants_but_not_on_when_a_network_is_built():
     assert features._fingerprint(build(127.5)) != features._fingerprint(build(128.0))
 
 
-def test_interrupted_extraction_is_resumed(photos, tmp_path, decoded, monkeypatch):
+def test_interrupted_extraction_is_resumed(photos, tiny, tmp_path, decoded, monkeypatch):
     read = features.read_image
 
     def interrupted_at_40(path, size):
@@ -152,67 +171,67 @@ def test_interrupted_extraction_is_resumed(photos, tmp_path, decoded, monkeypatc
 
     monkeypatch.setattr(features, "read_image", interrupted_at_40)
     with pytest.raises(KeyboardInterrupt):
-        extract(photos, tiny_extractor(), tmp_path / "cache")
+        extract(photos, tiny, tmp_path / "cache")
     monkeypatch.setattr(features, "read_image", read)
     decoded.clear()
-    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    result = extract(photos, tiny, tmp_path / "cache")
     assert sorted(decoded) == sorted(photos["path"][40:])
-    close(result.plain, expected(photos, tiny_extractor()))
+    close(result.plain, expected(photos, tiny))
 
 
-def test_features_are_saved_every_minute(photos, tmp_path, monkeypatch):
+def test_features_are_saved_every_minute(photos, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_SAVE_EVERY_SECONDS", 0)
     sizes, save = [], features._Table.save
     monkeypatch.setattr(features._Table, "save", lambda table: sizes.append(len(table.new)) or save(table))
-    extract(photos, tiny_extractor(), tmp_path / "cache")
+    extract(photos, tiny, tmp_path / "cache")
     assert sizes[0] < len(photos)
     assert sizes[-1] == len(photos)
 
 
 @pytest.mark.parametrize("damage", [b"", b"not a zip", None])
-def test_a_damaged_file_is_computed_again(photos, tmp_path, capsys, damage):
-    first = extract(photos, tiny_extractor(), tmp_path / "cache")
+def test_a_damaged_file_is_computed_again(photos, tiny, tmp_path, capsys, damage):
+    first = extract(photos, tiny, tmp_path / "cache")
     [file] = (tmp_path / "cache").glob("*.npz")
     file.write_bytes(file.read_bytes()[:-40] if damage is None else damage)
-    again = extract(photos, tiny_extractor(), tmp_path / "cache")
+    again = extract(photos, tiny, tmp_path / "cache")
     assert again.computed == len(photos)
     np.testing.assert_array_equal(again.plain, first.plain)
     assert f"{file} is damaged" in capsys.readouterr().out
 
 
-def test_each_view_has_features_of_its_own_and_each_photo_is_decoded_once(photos, tmp_path, decoded):
-    result = extract(photos, tiny_extractor(), tmp_path / "cache", augmentations=2, seed=7)
+def test_each_view_has_features_of_its_own_and_each_photo_is_decoded_once(photos, tiny, tmp_path, decoded):
+    result = extract(photos, tiny, tmp_path / "cache", augmentations=2, seed=7)
     assert result.augmented.shape == (2, len(photos), 5)
     assert len(decoded) == len(photos)
-    close(result.plain, expected(photos, tiny_extractor()))
+    close(result.plain, expected(photos, tiny))
     for view, rows in zip(augmented(2, 7), result.augmented, strict=True):
-        close(rows, expected(photos, tiny_extractor(), view))
+        close(rows, expected(photos, tiny, view))
 
 
-def test_only_a_new_view_is_computed(photos, tmp_path, monkeypatch):
-    first = extract(photos, tiny_extractor(), tmp_path / "cache", augmentations=1)
+def test_only_a_new_view_is_computed(photos, tiny, tmp_path, monkeypatch):
+    first = extract(photos, tiny, tmp_path / "cache", augmentations=1)
     sizes, save = [], features._Table.save
     monkeypatch.setattr(features._Table, "save", lambda table: sizes.append(len(table.new)) or save(table))
-    second = extract(photos, tiny_extractor(), tmp_path / "cache", augmentations=2)
+    second = extract(photos, tiny, tmp_path / "cache", augmentations=2)
     assert sizes == [0, 0, len(photos)]
     np.testing.assert_array_equal(first.plain, second.plain)
     np.testing.assert_array_equal(first.augmented[0], second.augmented[0])
 
 
-def test_background_is_computed_when_asked_for_and_cached(photos, tmp_path, decoded):
-    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+def test_background_is_computed_when_asked_for_and_cached(photos, tiny, tmp_path, decoded):
+    result = extract(photos, tiny, tmp_path / "cache")
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
     background = result.background()
-    close(background, expected(photos, tiny_extractor(), BACKGROUND))
+    close(background, expected(photos, tiny, BACKGROUND))
     assert result.background() is background
     assert len(decoded) == 2 * len(photos)
-    again = extract(photos, tiny_extractor(), tmp_path / "cache").background()
+    again = extract(photos, tiny, tmp_path / "cache").background()
     np.testing.assert_array_equal(again, background)
     assert len(decoded) == 2 * len(photos)
 
 
-def test_embed_gives_pictures_outside_the_table_the_features_of_photos_in_it(photos, tmp_path):
-    result = extract(photos.head(3), tiny_extractor(), tmp_path / "cache")
+def test_embed_gives_pictures_outside_the_table_the_features_of_photos_in_it(photos, tiny, tmp_path):
+    result = extract(photos.head(3), tiny, tmp_path / "cache")
     pictures = [np.asarray(Image.open(path)) for path in photos["path"].head(3)]
     close(result.embed(pictures), result.plain)
 
@@ -232,45 +251,35 @@ def test_training_has_the_plain_rows_first_and_then_each_augmented_version():
     np.testing.assert_array_equal(y, [1])
 
 
-def test_features_from_arrays_have_no_network():
-    result = features_of(np.zeros((2, 3)), background=lambda: np.ones((2, 3), np.float32))
-    assert result.background().sum() == 6
-    with pytest.raises(ValueError, match="not computed by a network"):
-        result.embed([])
-    with pytest.raises(ValueError, match="not computed by a network"):
-        features_of(np.zeros((2, 3))).background()
-
-
-def test_nothing_is_compiled_when_nothing_is_new(photos, tmp_path, compiled):
-    extract(photos, tiny_extractor(), tmp_path / "cache")
+def test_nothing_is_compiled_when_nothing_is_new(photos, tiny, tmp_path, compiled):
+    extract(photos, tiny, tmp_path / "cache")
     assert compiled == [inference.F32]
     features._compiled.clear()  # as in a new process
-    extract(photos, tiny_extractor(), tmp_path / "cache")
+    extract(photos, tiny, tmp_path / "cache")
     assert compiled == [inference.F32]
 
 
-def test_one_process_compiles_a_network_once(photos, tmp_path, compiled):
-    extractor = tiny_extractor()
-    extract(photos[:20], extractor, tmp_path / "cache")
-    extract(photos, extractor, tmp_path / "cache").background()
+def test_one_process_compiles_a_network_once(photos, tiny, tmp_path, compiled):
+    extract(photos[:20], tiny, tmp_path / "cache")
+    extract(photos, tiny, tmp_path / "cache").background()
     assert compiled == [inference.F32]
 
 
-def test_new_photos_use_the_engine_of_the_first_ones(photos, tmp_path, compiled, monkeypatch):
-    first = extract(photos[:40], tiny_extractor(), tmp_path / "cache")
+def test_new_photos_use_the_engine_of_the_first_ones(photos, tiny, tmp_path, compiled, monkeypatch):
+    first = extract(photos[:40], tiny, tmp_path / "cache")
     features._compiled.clear()
     monkeypatch.setattr(inference, "available_engines", lambda: [inference.KERAS])
-    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    result = extract(photos, tiny, tmp_path / "cache")
     assert compiled == [inference.F32, inference.F32]
     np.testing.assert_array_equal(result.plain[:40], first.plain)
 
 
-def test_features_of_another_environment_are_not_mixed_in(photos, tmp_path, decoded, monkeypatch):
-    extract(photos[:40], tiny_extractor(), tmp_path / "cache")
+def test_features_of_another_environment_are_not_mixed_in(photos, tiny, tmp_path, decoded, monkeypatch):
+    extract(photos[:40], tiny, tmp_path / "cache")
     features._compiled.clear()
     monkeypatch.setattr(inference, "environment_key", lambda: "another-machine")
     monkeypatch.setattr(inference, "available_engines", lambda: [inference.KERAS])
-    result = extract(photos, tiny_extractor(), tmp_path / "cache")
+    result = extract(photos, tiny, tmp_path / "cache")
     assert (result.engine, result.computed) == (inference.KERAS, len(photos))
     assert len(decoded) == 40 + len(photos)
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
@@ -290,9 +299,9 @@ def test_an_engine_that_no_longer_runs_is_replaced_and_nothing_mixed(photos, tmp
     close(result.plain, expected(photos, tiny_extractor()))
 
 
-def test_an_empty_table_is_an_error(photos, tmp_path):
+def test_an_empty_table_is_an_error(photos, tiny, tmp_path):
     with pytest.raises(ValueError, match="no photos"):
-        extract(photos[:0], tiny_extractor(), tmp_path / "cache")
+        extract(photos[:0], tiny, tmp_path / "cache")
 
 
 def test_a_network_that_is_not_frozen_is_an_error(photos, tmp_path):

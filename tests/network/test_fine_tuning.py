@@ -1,6 +1,6 @@
 """Fine-tuning changes what is unfrozen and nothing else, and all weights are restored if it is not kept."""
 
-from contextlib import contextmanager
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import keras
@@ -111,9 +111,8 @@ def test_interrupted_all_weights_are_restored_and_the_backbone_is_frozen(photos,
     notebook = Notebook()
     before = notebook.weights()
 
-    @contextmanager
-    def progress(description, *args, **kwargs):
-        yield SimpleNamespace(update=interrupt if description == "Fine-tuning" else lambda count: None)
+    def progress(description, total, items=None, unit=""):
+        return items or nullcontext(SimpleNamespace(update=interrupt))
 
     def interrupt():
         assert notebook.weights() != before
@@ -166,7 +165,7 @@ def numbered(photos):
 @pytest.mark.parametrize("limit", [2**30, 0], ids=["in memory", "read again"])
 def test_training_photos_keep_their_labels_and_are_new_in_each_epoch(photos, limit, monkeypatch):
     monkeypatch.setattr(fine_tuning, "_CACHE_BYTES", limit)
-    batches = fine_tuning._training_batches(numbered(photos), SIZE, 8, 0)
+    batches = fine_tuning._training_batches(numbered(photos), SIZE, {"BATCH_SIZE": 8, "SEED": 0})
     orders, first_pixels = [], []
     for _ in range(2):
         labels_in_order = []
@@ -187,7 +186,7 @@ def test_the_same_seed_draws_the_same_photos(photos):
     drawn = []
     for _ in range(2):
         keras.utils.set_random_seed(0)
-        batches = fine_tuning._training_batches(numbered(photos), SIZE, 8, 5)
+        batches = fine_tuning._training_batches(numbered(photos), SIZE, {"BATCH_SIZE": 8, "SEED": 5})
         drawn.append(np.concatenate([pixels for pixels, _ in batches]))
     np.testing.assert_array_equal(*drawn)
 
@@ -214,8 +213,12 @@ def result_of(correct, loss, p_value=1.0):
         ((3, 3), (0.6, 0.7), False),
         ((4, 3), (0.6, 0.2), False),
         ((3, 4), (0.4, 0.6), False),
+        ((3, 3), (np.nan, 0.6), True),
+        ((4, 3), (np.nan, 0.6), False),
+        ((3, 4), (np.nan, np.nan), False),
+        ((3, 4), (0.6, np.nan), False),
+        ((3, 4), (np.nan, np.inf), False),
     ],
-    ids=["both", "more correct", "lower loss", "the same", "higher loss", "fewer correct", "more correct, higher loss"],
 )
 def test_kept_only_if_better_in_one_and_worse_in_neither(correct, loss, kept):
     assert result_of(correct, loss).kept is kept

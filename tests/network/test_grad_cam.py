@@ -148,7 +148,7 @@ def test_most_confident_examples_and_a_sample_for_the_mean(tmp_path, network, mo
     pictures = [("blue" if n % 2 else "red", patch(slice(0, 8 + n), slice(0, 20))) for n in range(24)]
     result = examples_of(tmp_path, pictures, network)
     assert len(result.table) == 6 and result.total == 24
-    assert "On 6 test photos (a random sample of 24)" in result.summary()
+    assert "On 6 of 24 test photos, chosen at random: " in result.summary()
     test = table(tmp_path, pictures, network)
     ranked = test.sort_values("probability", ascending=False, kind="stable")
     correct, incorrect = (ranked[ranked["correct"] == value].index[:8] for value in (True, False))

@@ -23,12 +23,20 @@ def keras_features(extractor, pixels):
     return np.asarray(extractor(pixels.astype(np.float32), training=False))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def probes(picture):
     return draw_photos(3, TINY_SIZE, picture)
 
 
-@pytest.fixture(scope="module", params=[("ResNet50", None), ("InceptionV3", None), ("EfficientNetLite0", "imagenet")])
+@pytest.fixture(scope="module")
+def tiny():
+    return tiny_extractor()
+
+
+SLOW_NETWORK = pytest.param(("InceptionV3", None), marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=[("ResNet50", None), SLOW_NETWORK, ("EfficientNetLite0", "imagenet")])
 def backbone(request, picture):
     """The engine selected for a real network at its own size; six other photos; their features by Keras."""
     loaded = load_backbone(*request.param)
@@ -62,9 +70,9 @@ def test_a_head_predicts_the_same_class(backbone):
     np.testing.assert_array_equal(scores.argmax(axis=1)[clear], expected_scores.argmax(axis=1)[clear])
 
 
-def test_the_features_of_a_photo_do_not_depend_on_the_others_or_on_threads(probes):
+def test_the_features_of_a_photo_do_not_depend_on_the_others_or_on_threads(tiny, probes):
     for name in available_engines()[:-1]:
-        engine = select_engine(tiny_extractor(), probes, [name])
+        engine = select_engine(tiny, probes, [name])
         together = engine.predict(probes)
         for number, photo in enumerate(probes):
             np.testing.assert_array_equal(engine.predict(photo[None])[0], together[number])
@@ -73,19 +81,19 @@ def test_the_features_of_a_photo_do_not_depend_on_the_others_or_on_threads(probe
         np.testing.assert_array_equal(np.concatenate(many), together[np.arange(60) % 3])
 
 
-def test_keras_takes_any_number_of_photos_from_threads(probes):
-    engine = select_engine(tiny_extractor(), probes, [KERAS])
+def test_keras_takes_any_number_of_photos_from_threads(tiny, probes):
+    engine = select_engine(tiny, probes, [KERAS])
     many = probes[np.arange(70) % 3]
-    np.testing.assert_allclose(engine.predict(many), keras_features(tiny_extractor(), many), rtol=1e-4)
+    np.testing.assert_allclose(engine.predict(many), keras_features(tiny, many), rtol=1e-4)
     with ThreadPoolExecutor(8) as threads:
         each = np.stack(list(threads.map(lambda photo: engine.predict(photo[None])[0], many)))
     np.testing.assert_allclose(each, engine.predict(many), rtol=1e-4)
 
 
-def test_the_fastest_that_agrees_is_selected(probes, monkeypatch):
+def test_the_fastest_that_agrees_is_selected(tiny, probes, monkeypatch):
     many = probes[np.arange(inference.PROBES) % 3]
-    assert select_engine(tiny_extractor(), many).name == available_engines()[0]
-    assert select_engine(tiny_extractor(), many[1:]).name == F32  # too few probes for bf16
+    assert select_engine(tiny, many).name == available_engines()[0]
+    assert select_engine(tiny, many[1:]).name == F32  # too few probes for bf16
     compile_engine = inference._compile
 
     def wrong_in_bf16(network, name):
@@ -93,50 +101,50 @@ def test_the_fastest_that_agrees_is_selected(probes, monkeypatch):
         return engine if name == F32 else inference.Engine(name, 1, 1, lambda pixels: engine.run(255 - pixels))
 
     monkeypatch.setattr(inference, "_compile", wrong_in_bf16)
-    selected = select_engine(tiny_extractor(), probes, [BF16, F32, KERAS])
+    selected = select_engine(tiny, probes, [BF16, F32, KERAS])
     assert selected.name == F32
     assert selected.cosine >= inference.MIN_COSINE
 
 
-def test_keras_is_selected_if_none_agrees(probes, monkeypatch, capsys):
+def test_keras_is_selected_if_none_agrees(tiny, probes, monkeypatch, capsys):
     wrong = inference.Engine(F32, 1, 1, lambda pixels: np.zeros((len(pixels), 5), np.float32))
     monkeypatch.setattr(inference, "_compile", lambda network, name: wrong)
-    assert select_engine(tiny_extractor(), probes, [F32, KERAS]).name == KERAS
+    assert select_engine(tiny, probes, [F32, KERAS]).name == KERAS
     line = capsys.readouterr().out
     assert "cosine similarity 0.0000" in line
     assert line.count("\n") == 1
 
 
-def test_keras_is_selected_if_the_network_cannot_be_converted(probes, monkeypatch, capsys):
+def test_keras_is_selected_if_the_network_cannot_be_converted(tiny, probes, monkeypatch, capsys):
     def fail(network):
         raise RuntimeError("No conversion rule found\nfor operations: Strange")
 
     monkeypatch.setattr(inference.openvino(), "convert_model", fail)
-    engine = select_engine(tiny_extractor(), probes)
-    np.testing.assert_allclose(engine.predict(probes), keras_features(tiny_extractor(), probes), rtol=1e-4)
+    engine = select_engine(tiny, probes)
+    np.testing.assert_allclose(engine.predict(probes), keras_features(tiny, probes), rtol=1e-4)
     line = capsys.readouterr().out
     assert "cannot run tiny (No conversion rule found for operations: Strange)" in line
     assert line.count("\n") == 1
-    assert select_engine(tiny_extractor(), probes, [KERAS]).name == KERAS  # as is remembered for new photos
+    assert select_engine(tiny, probes, [KERAS]).name == KERAS  # as is remembered for new photos
     assert "could not run tiny" in capsys.readouterr().out
 
 
-def test_keras_is_selected_without_openvino(probes, monkeypatch, capsys):
+def test_keras_is_selected_without_openvino(tiny, probes, monkeypatch, capsys):
     monkeypatch.setattr(inference, "openvino", lambda: None)
     assert available_engines() == [KERAS]
     assert inference.environment_key().startswith("keras-")
-    engine = select_engine(tiny_extractor(), probes)
-    np.testing.assert_allclose(engine.predict(probes), keras_features(tiny_extractor(), probes), rtol=1e-4)
+    engine = select_engine(tiny, probes)
+    np.testing.assert_allclose(engine.predict(probes), keras_features(tiny, probes), rtol=1e-4)
     line = capsys.readouterr().out
     assert "openvino is not installed" in line
     assert line.count("\n") == 1
 
 
-def test_keras_is_selected_on_a_gpu(probes, monkeypatch, capsys):
+def test_keras_is_selected_on_a_gpu(tiny, probes, monkeypatch, capsys):
     monkeypatch.setattr(inference.tf.config, "list_physical_devices", lambda kind: ["a GPU"])
     assert available_engines() == [KERAS]
     assert inference.environment_key().endswith("-gpu")
-    assert select_engine(tiny_extractor(), probes).name == KERAS
+    assert select_engine(tiny, probes).name == KERAS
     assert capsys.readouterr().out == ""
 
 

@@ -4,7 +4,6 @@ import errno
 import os
 import shutil
 import sys
-from multiprocessing import forkserver
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +14,6 @@ import processes
 from builders import tiny_extractor
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork server")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def server_with_keras():
-    """Start the fork server with Keras and nbformat imported, or else each process spends seconds on that."""
-    forkserver.set_forkserver_preload(["pytest", "nbformat", "phototransfer.network.features"])
-    forkserver.ensure_running()
 
 
 @pytest.fixture

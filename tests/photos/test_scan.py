@@ -391,7 +391,7 @@ def test_the_reading_names_the_shape_the_splits_and_the_classes(tmp_path):
     reading = scan_folder(tree(tmp_path / "a", "pets/cat/1.jpg", "pets/dog/2.jpg")).reading
     assert "class folders in pets (2 classes: cat, dog)" in reading
     reading = scan_folder(tree(tmp_path / "b", "Training/cat/1.jpg", "testing/cat/2.jpg", "labels.csv")).reading
-    assert "Training is train, testing is test" in reading
+    assert "(Training = train, testing = test)" in reading
     assert "train becomes val" in reading and "labels.csv is ignored" in reading
     reading = scan_folder(tree(tmp_path / "c", "train/cat/1.jpg", "val/cat/2.jpg", "test/cat/3.jpg")).reading
     assert "split folders" in reading and "becomes" not in reading and "labels.csv" not in reading

@@ -1,7 +1,7 @@
 """Duplicate and near-duplicate photos, and the test score without them.
 
-The photos nearest to each photo, by shape and by the network's features, are candidates. Then each candidate is
-registered with the photo. The second step compares pixels only, so it holds for any network, an untrained one too.
+The photos nearest to each photo, by shape and by the network's features, are registered with it. The pixels decide,
+not the features, so the result holds for any network, an untrained one too.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from PIL import Image
 
 from phototransfer.audit import registration
 from phototransfer.console import plural, progress, short_name, shorten_list
-from phototransfer.photos.splits import SPLIT_ORDER, connected
+from phototransfer.photos.splits import connected
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, wilson
 from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
@@ -40,13 +40,8 @@ _NEAREST = 2  # candidates for each photo in each split, by shape and again by f
 _PHOTOS_PER_BLOCK, _PAIRS_PER_BLOCK, _EMBED_BATCH = 512, 256, 32
 _LEVELS = ((16, 10, 0.6), (32, 6, 0.6), (64, 6, 0.0))  # pixels per side, steps, correlation needed to go on
 _SCORES = ["cosine", "correlation", "lowest", "border", "tiles"]
-_COLUMNS = ["a", "b", "kind", "orientation", "cosine", "across", "same_label", "correlation", "lowest"]
 _PLOTTED_PAIRS, _PAIRS_PER_ROW = 12, 3
-_STYLES = {  # of a candidate: colour, marker and name in the figure
-    "unrelated": (GREY, ".", "another photo"),
-    "near-duplicate": (ORANGE, "s", "near-duplicate (same scene)"),
-    "duplicate": (VERMILLION, "D", "duplicate"),
-}
+_STYLES = {"unrelated": (GREY, "."), "near-duplicate": (ORANGE, "s"), "duplicate": (VERMILLION, "D")}
 
 
 @dataclass(frozen=True)
@@ -59,12 +54,13 @@ class Duplicates(Result):
         The table of photos, none dropped yet.
     pairs : DataFrame
         One row per pair: a < b (row numbers in the table), kind ("duplicate" or "near-duplicate": the same scene),
-        orientation (what turns b into a), cosine (of the features, b turned), across (two splits), same_label,
-        correlation and lowest (as in `candidates`). Pairs across splits come first, then duplicates, then high
-        cosines. Of many duplicates of one picture only the nearest to each photo in every split are listed.
+        orientation (what turns b into a), across (two splits), same_label, and the scores of `candidates`, the cosine
+        with b turned. Pairs across splits come first, then duplicates, then high cosines. Of many duplicates of one
+        picture only the nearest to each photo in every split are listed.
     candidates : DataFrame
-        All pairs compared: a, b, orientation (number), kind (or "unrelated"), cosine, correlation (of the registered
-        local contrast); lowest, border, tiles (see `registration.compare_tiles`). NaN if ruled out on a coarse level.
+        All pairs compared: a, b, orientation (number), kind (or "unrelated"), cosine (of the features), correlation (of
+        the registered local contrast), lowest, border and tiles (see `registration.compare_tiles`); NaN if ruled out
+        on a coarse level.
     drop : bool
         Whether duplicates leave the training side (DUPLICATES = "drop").
     """
@@ -75,129 +71,88 @@ class Duplicates(Result):
     candidates: pd.DataFrame
     drop: bool
 
+    @property
+    def same_picture(self) -> pd.DataFrame:
+        """The pairs without near-duplicates."""
+        return self.pairs[self.pairs["kind"] == "duplicate"]
+
     def summary(self) -> str:
-        across, duplicate = self.pairs["across"], self.pairs["kind"] == "duplicate"
-        pairs = plural(int((across & duplicate).sum()), "pair")
-        lines = [f"{pairs} of duplicates across splits, {int((~across & duplicate).sum())} within a split."]
-        if near := int((across & ~duplicate).sum()):
-            pairs = plural(near, "pair")
-            lines.append(f"{pairs} of near-duplicates (same scene) across splits: easier to classify than a new scene.")
-        if conflicts := self._label_conflicts():
-            lines.append(f"The same picture with two labels, so one of them is wrong: {shorten_list(conflicts, 3)}.")
-        if self.drop and (dropped := len(self.rows_to_drop())):
-            lines.append(f'DUPLICATES = "drop": {plural(dropped, "photo")} removed from training and validation.')
+        across = int(self.same_picture["across"].sum())
+        within = len(self.same_picture) - across
+        near = int(self.pairs["across"].sum()) - across
+        lines = [
+            f"{plural(across, 'pair')} of duplicates across splits, {within} within a split.",
+            f"{plural(near, 'pair')} of near-duplicates (same scene, easier to classify than a new one) across splits.",
+            *self._label_conflicts(),
+        ]
+        if self.drop:
+            dropped = plural(len(self.rows_to_drop()), "photo")
+            lines.append(f'DUPLICATES = "drop": {dropped} removed from training and validation.')
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        sentences = []
-        counts = self._photos_with_duplicates()
-        if counts and not self.drop:
-            photos = " and ".join(plural(number, f"{split} photo") for split, number in counts.items())
-            sentences.append(f'{photos} are used for training or early stopping too: set DUPLICATES = "drop".')
-        if conflicts := self._label_conflicts():
-            sentences.append(f"Correct the labels in DATASET: one picture has two in {shorten_list(conflicts, 3)}.")
+        counts, sentences = self._photos_with_duplicates(), self._label_conflicts()
+        if len(counts) and not self.drop:
+            photos = " and ".join(f"{counts[split]} {split}" for split in ("test", "val") if counts.get(split))
+            sentences.append(f'Photos that are used in training too: {photos}. Set DUPLICATES = "drop".')
         return sentences
 
-    def plot(self) -> Figure | None:
-        """Return the first pairs side by side, with red titles where labels differ; None if there are no pairs."""
-        if self.pairs.empty:
-            return None
+    def plot(self) -> Figure:
+        """Return the first pairs, titles red where labels differ, and below all candidates with the two thresholds."""
         shown = self.pairs.head(_PLOTTED_PAIRS)
         rows = -(-len(shown) // _PAIRS_PER_ROW)
-        figure = plt.figure(figsize=(10.5, rows * 2.3))
-        parts = figure.subfigures(rows, _PAIRS_PER_ROW, squeeze=False, wspace=0.04)
-        for part, pair in zip(parts.flat, shown.itertuples(), strict=False):
+        figure = plt.figure(figsize=(10.5, (rows + 2) * 2.3))
+        grid = figure.add_gridspec(rows + 2, _PAIRS_PER_ROW, wspace=0.04)
+        for place, pair in enumerate(shown.itertuples()):
             kind = pair.kind if pair.orientation == "same" else f"{pair.kind}, {pair.orientation}"
-            first, second = part.subplots(1, 2)
+            first, second = figure.add_subfigure(grid[place]).subplots(1, 2)
             self._show(first, pair.a, kind, pair.same_label)
             self._show(second, pair.b, f"similarity {pair.cosine:.2f}", pair.same_label)
         if len(self.pairs) > len(shown):
             figure.suptitle(f"The first {len(shown)} of {len(self.pairs)} pairs", fontsize=10)
+        self._plot_thresholds(figure.add_subfigure(grid[rows:, :]).subplots())
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        across = self.pairs["across"] & (self.pairs["kind"] == "duplicate")
-        test_photos = 0 if self.drop else self._photos_with_duplicates().get("test", 0)
-        return {"pairs": int(across.sum()), "test_photos": test_photos}
-
-    def how_found(self) -> "Registration":
-        """Return how the pairs were distinguished from other photos."""
-        return Registration(self.photos["split"].to_numpy(), self.candidates)
+        test_photos = 0 if self.drop else int(self._photos_with_duplicates().get("test", 0))
+        return {"pairs": int(self.same_picture["across"].sum()), "test_photos": test_photos}
 
     def rows_to_drop(self) -> np.ndarray:
         """Return the rows that must leave train and val so that no photo has a duplicate on its training side."""
-        return _training_side(self.photos, self.pairs, "duplicate")["source"].unique()
+        return _training_side(self.photos, self.same_picture)["source"].unique()
 
     def _show(self, axis: Axes, row: int, text: str, same_label: bool) -> None:
         photo = self.photos.iloc[row]
-        name, label = short_name(Path(photo["original"]).name, 18), short_name(photo["label"], 12)
-        show_photo(axis, photo["path"], f"{text}\n{photo['split']}: {label}\n{name}")
+        name = short_name(Path(photo["original"]).name, 18)
+        show_photo(axis, photo["path"], f"{text}\n{photo['split']}: {short_name(photo['label'], 12)}\n{name}")
         axis.title.set_color("black" if same_label else VERMILLION)
 
-    def _photos_with_duplicates(self) -> dict[str, int]:
-        targets = _training_side(self.photos, self.pairs, "duplicate")["target"].unique()
-        counts = self.photos["split"].iloc[targets].value_counts()
-        return {split: int(counts[split]) for split in ("test", "val") if split in counts}
-
-    def _label_conflicts(self) -> list[str]:
-        original = self.photos["original"].to_numpy()
-        pairs = self.pairs[(self.pairs["kind"] == "duplicate") & ~self.pairs["same_label"]]
-        return [f"{original[a]} and {original[b]}" for a, b in zip(pairs["a"], pairs["b"], strict=True)]
-
-
-@dataclass(frozen=True)
-class Registration(Result):
-    """How duplicates were distinguished from other photos: `candidates` of `Duplicates`, and the splits (n,)."""
-
-    name = "registration"
-    split: np.ndarray
-    candidates: pd.DataFrame
-
-    def summary(self) -> str:
-        return f"{plural(len(self.candidates), 'pair')} of similar photos were registered with each other."
-
-    def to_dict(self) -> dict[str, Any]:
-        return {kind: int((self.candidates["kind"] == kind).sum()) for kind in _STYLES}
-
-    def plot(self) -> Figure:
-        """Return why the thresholds are where they are.
-
-        Left, the similarity of each photo's features to those of the nearest photo in another split: the kinds
-        overlap, so no threshold separates them. Right, the registered candidates: the thresholds lie in the gaps.
-        """
-        figure, (features_axis, pixels_axis) = plt.subplots(1, 2, figsize=(10, 4))
-        self._plot_features(features_axis)
-        self._plot_pixels(pixels_axis)
-        figure.legend(*features_axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
-        return figure
-
-    def _plot_features(self, axis: Axes) -> None:
-        across = self.candidates[self.split[self.candidates["a"]] != self.split[self.candidates["b"]]]
-        photos = pd.concat([across.assign(photo=across[end]) for end in ("a", "b")])
-        nearest = photos.sort_values("cosine").drop_duplicates("photo", keep="last")
-        edges = np.linspace(min(nearest["cosine"].min(), 0.9) if len(nearest) else 0, 1, 41)
-        for kind, (colour, _, name) in _STYLES.items():
-            cosines = nearest.loc[nearest["kind"] == kind, "cosine"].clip(upper=1)
-            counts, _ = np.histogram(cosines, edges)
-            heights, label = np.where(counts, counts, np.nan), f"{name} ({len(cosines)})"
-            axis.stairs(heights, edges, fill=True, color=colour, alpha=0.75, label=label)
-        axis.set(title="By the network's features", xlabel="cosine similarity to the nearest photo in another split")
-        axis.set(xlim=(edges[0], edges[-1]), ylabel="photos", yscale="log", ylim=(0.6, None))
-        axis.yaxis.set_major_formatter("{x:g}")
-
-    def _plot_pixels(self, axis: Axes) -> None:
+    def _plot_thresholds(self, axis: Axes) -> None:
         registered = self.candidates.dropna(subset=["correlation", "lowest"])
-        for kind, (colour, marker, _) in _STYLES.items():
+        for kind, (colour, marker) in _STYLES.items():
             rows = registered[registered["kind"] == kind]
-            axis.plot(rows["correlation"], rows["lowest"], marker, color=colour, markersize=5, alpha=0.7)
+            label = f"{kind} ({len(rows):,})"
+            axis.plot(rows["correlation"], rows["lowest"], marker, color=colour, alpha=0.7, label=label)
         axis.axvline(SAME_SCENE, color="black", linestyle=":", linewidth=1.2)
         axis.plot([SAME_SCENE, 1], [DUPLICATE, DUPLICATE], color="black", linestyle=":", linewidth=1.2)
         # No point lies here: the tiles that agree least do not agree better than the two photos.
-        note: dict[str, Any] = {"fontsize": 9, "va": "center", "ha": "right", "in_layout": False}
-        axis.text(SAME_SCENE - 0.02, DUPLICATE, f"duplicate from {DUPLICATE:.2f} ↑", **note)
-        axis.text(SAME_SCENE - 0.02, DUPLICATE - 0.14, f"same scene from {SAME_SCENE:.2f} →", **note)
-        axis.set(title="By registering the photos", xlim=(-0.03, 1.03), ylim=(-1.05, 1.07))
+        axis.text(SAME_SCENE - 0.01, DUPLICATE, f"duplicate from {DUPLICATE:.2f} ↑", ha="right", va="center")
+        axis.text(SAME_SCENE - 0.01, DUPLICATE - 0.16, f"same scene from {SAME_SCENE:.2f} →", ha="right", va="center")
+        title = f"{len(registered):,} of {len(self.candidates):,} pairs of similar photos pass the coarse comparison"
+        axis.set(title=title, xlim=(-0.03, 1.03), ylim=(-1.05, 1.07))
         axis.set(xlabel="correlation of the two photos", ylabel="correlation of the lowest tenth of tiles")
+        axis.legend(loc="upper left", frameon=False)
+
+    def _photos_with_duplicates(self) -> pd.Series:
+        """Return how many photos in test and val have a duplicate on their training side, by split."""
+        targets = _training_side(self.photos, self.same_picture)["target"].unique()
+        return self.photos["split"].iloc[targets].value_counts()
+
+    def _label_conflicts(self) -> list[str]:
+        pairs = self.same_picture[~self.same_picture["same_label"]]
+        original = self.photos["original"].to_numpy()
+        names = list(original[pairs["a"]] + " and " + original[pairs["b"]])
+        return [f"Correct the labels in DATASET: one picture has two in {shorten_list(names, 3)}."] if names else []
 
 
 @dataclass(frozen=True)
@@ -211,7 +166,6 @@ class CleanScore(Result):
     clean_total: int
     new_correct: int  # of those without a duplicate or near-duplicate there
     new_total: int
-    shared_with: list[str]  # the splits that the duplicates are in: "training", "validation"
     too_few: dict[str, int]  # test photos that remain, of classes that lost some and have too few for a score
     dropped: int  # photos that left training and validation because they are duplicates
 
@@ -221,23 +175,13 @@ class CleanScore(Result):
         return self.total - self.clean_total
 
     def summary(self) -> str:
-        if not self.total:
-            return "There are no test photos, so there is no score."
-        score = f"All test photos: {format_score(self.correct, self.total)}."
-        splits = " and ".join(self.shared_with)
-        if not self.duplicates:
-            lines = [f"{score} None of them is a duplicate of a training or validation photo."]
-        elif not self.clean_total:
-            lines = [f"{score} Each is a duplicate of a {splits} photo: nothing is known about new photos."]
-        else:
-            clean, removed = format_score(self.clean_correct, self.clean_total), plural(self.duplicates, "duplicate")
-            lines = [f"{score} Without {removed} of {splits} photos: {clean}."]
-        if self.too_few and self.clean_total:
+        score = format_score(self.correct, self.total)
+        lines = [f"All test photos: {score}. Duplicates of training or validation photos: {self.duplicates}."]
+        if self.duplicates:
+            lines.append(f"Without them: {format_score(self.clean_correct, self.clean_total)}.")
+        if self.too_few:
             remaining = shorten_list([f"{label} ({count})" for label, count in self.too_few.items()], 3)
-            lines.append(
-                f"Fewer than {MIN_TEST_PHOTOS} test photos remain of {remaining}: too few to measure the accuracy "
-                "there; see the cross-validation below."
-            )
+            lines.append(f"Too few test photos remain to measure the accuracy (below {MIN_TEST_PHOTOS}): {remaining}.")
         if more := self.clean_total - self.new_total:
             new = format_score(self.new_correct, self.new_total)
             lines.append(f"Without {plural(more, 'near-duplicate')} (same scene) as well: {new}.")
@@ -262,7 +206,7 @@ class CleanScore(Result):
         if not self.duplicates:
             return "nothing found"
         result = f"found, {self.duplicates} of {self.total} test photos"
-        if self.too_few or not self.clean_total:
+        if self.too_few:
             return f"{result}; too few others to estimate the effect on the score"
         effect = self.correct / self.total - self.clean_correct / self.clean_total
         if effect < 0.005:
@@ -276,17 +220,7 @@ def find_duplicates(photos: pd.DataFrame, features: "Features", settings: Mappin
     Parameters
     ----------
     photos : DataFrame
-        The table with the columns path, original, split, label and digest. Photos that `mark_duplicates` has dropped
-        from it count as if they were there.
-    features : Features
-        One row per photo.
-    settings : Mapping
-        CHECKS and DUPLICATES are read.
-
-    Raises
-    ------
-    ValueError
-        Features and table differ in length.
+        With the columns path, original, split, label and digest. Photos that `mark_duplicates` has dropped count too.
 
     Notes
     -----
@@ -315,14 +249,14 @@ def mark_duplicates(
     if isinstance(duplicates, Skipped):
         return photos.assign(duplicate_of="")
     groups, _ = pd.factorize(photos["group"])
-    group_pairs = groups[duplicates.pairs[["a", "b"]].to_numpy(dtype=np.int64).T]
-    photos["group"] = connected(group_pairs, groups.max(initial=-1) + 1)[groups]
+    group_pairs = groups[duplicates.pairs[["a", "b"]].to_numpy().T]
+    photos["group"] = connected(group_pairs, groups.max() + 1)[groups]
     photos["dropped_from"] = ""
     if settings["DUPLICATES"] == "drop":
-        dropped = np.isin(np.arange(len(photos)), duplicates.rows_to_drop())
-        photos["dropped_from"] = photos["split"].where(dropped, "")
-        photos["split"] = photos["split"].mask(dropped, "dropped")
-    return photos.assign(duplicate_of=_duplicate_of(photos, duplicates.pairs, "duplicate"))
+        dropped = photos.index[duplicates.rows_to_drop()]
+        photos.loc[dropped, "dropped_from"] = photos.loc[dropped, "split"]
+        photos.loc[dropped, "split"] = "dropped"
+    return photos.assign(duplicate_of=_duplicate_of(photos, duplicates.same_picture))
 
 
 def score_without_duplicates(photos: pd.DataFrame, duplicates: Duplicates | Skipped) -> CleanScore | Skipped:
@@ -333,11 +267,10 @@ def score_without_duplicates(photos: pd.DataFrame, duplicates: Duplicates | Skip
     if isinstance(duplicates, Skipped):
         return Skipped("score_without_duplicates", duplicates.reason)
     test = photos[photos["split"] == "test"]
-    shared = test[test["duplicate_of"] != ""]
     clean = test[test["duplicate_of"] == ""]
-    new = test[_duplicate_of(photos, duplicates.pairs, "duplicate", "near-duplicate")[test.index] == ""]
-    splits = set(photos.loc[photos["original"].isin(shared["duplicate_of"]), "split"])
-    remaining = {label: int((clean["label"] == label).sum()) for label in sorted(shared["label"].unique())}
+    new = test[_duplicate_of(photos, duplicates.pairs)[test.index] == ""]
+    labels = sorted(test.loc[test["duplicate_of"] != "", "label"].unique())
+    remaining = clean["label"].value_counts().reindex(labels, fill_value=0)
     return CleanScore(
         correct=int(test["correct"].sum()),
         total=len(test),
@@ -345,8 +278,7 @@ def score_without_duplicates(photos: pd.DataFrame, duplicates: Duplicates | Skip
         clean_total=len(clean),
         new_correct=int(new["correct"].sum()),
         new_total=len(new),
-        shared_with=[name for split, name in (("train", "training"), ("val", "validation")) if split in splits],
-        too_few={label: count for label, count in remaining.items() if count < MIN_TEST_PHOTOS},
+        too_few=remaining[remaining < MIN_TEST_PHOTOS].to_dict(),
         dropped=int((photos["split"] == "dropped").sum()),
     )
 
@@ -359,65 +291,30 @@ def _restore_dropped(photos: pd.DataFrame) -> pd.DataFrame:
     return photos.assign(split=split).drop(columns="dropped_from")
 
 
-def _training_side(photos: pd.DataFrame, pairs: pd.DataFrame, *kinds: str) -> pd.DataFrame:
-    """Return a row for each photo (target) and photo on its training side (source) that pairs of `kinds` connect.
+def _training_side(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each photo (target) and photo on its training side (source) that pairs connect.
 
     Rows are sorted by what names a duplicate best: a source in train, a high cosine. Dropped photos are left out.
     """
-    rank = photos["split"].map({split: place for place, split in enumerate(SPLIT_ORDER)}).to_numpy(dtype=float)
-    pairs = pairs[pairs["kind"].isin(kinds)].astype({"a": np.int64, "b": np.int64})
+    rank = photos["split"].map({"train": 0, "val": 1, "test": 2}).to_numpy()
     forward = pairs.rename(columns={"a": "source", "b": "target"})
     backward = pairs.rename(columns={"b": "source", "a": "target"})
     rows = pd.concat([forward, backward])
-    rows = rows.assign(rank=rank[rows["source"]])[rank[rows["source"]] < rank[rows["target"]]]
+    rows["rank"] = rank[rows["source"]]
+    rows = rows[rows["rank"] < rank[rows["target"]]]
     return rows.sort_values(["rank", "cosine", "source"], ascending=[True, False, True])
 
 
-def _duplicate_of(photos: pd.DataFrame, pairs: pd.DataFrame, *kinds: str) -> pd.Series:
+def _duplicate_of(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     """Return for each photo the original name of the best photo on its training side, "" if there is none."""
-    best = _training_side(photos, pairs, *kinds).drop_duplicates("target")
-    names = np.full(len(photos), "", dtype=object)
-    names[best["target"]] = photos["original"].to_numpy()[best["source"]]
-    return pd.Series(names, index=photos.index)
-
-
-def _confirmed_pairs(photos: pd.DataFrame, features: "Features", candidates: pd.DataFrame) -> pd.DataFrame:
-    """Return the pairs of `Duplicates` from its candidates."""
-    pairs = candidates[candidates["kind"] != "unrelated"].reset_index(drop=True)
-    split, label = photos["split"].to_numpy(), photos["label"].to_numpy()
-    pairs = pairs.assign(
-        cosine=_cosines_of_turned(photos["path"].to_numpy(), features, pairs),
-        orientation=np.array(registration.ORIENTATIONS)[pairs["orientation"]],
-        across=split[pairs["a"]] != split[pairs["b"]],
-        same_label=label[pairs["a"]] == label[pairs["b"]],
-    )
-    pairs = pairs.sort_values(["across", "kind", "cosine"], ascending=[False, True, False], kind="stable")
-    return pairs[_COLUMNS].reset_index(drop=True)
-
-
-def _cosines_of_turned(paths: np.ndarray, features: "Features", pairs: pd.DataFrame) -> np.ndarray:
-    """Return the cosine of the features of each pair, those of b computed anew if b is turned."""
-    cosines = pairs["cosine"].to_numpy(dtype=np.float64).copy()
-    turned = np.flatnonzero(pairs["orientation"])
-    for start in range(0, len(turned), _EMBED_BATCH):
-        rows = turned[start : start + _EMBED_BATCH]
-        batch = pairs.iloc[rows]
-        pictures = [_read_oriented(paths[b], view) for b, view in zip(batch["b"], batch["orientation"], strict=True)]
-        cosines[rows] = _cosine(features.plain[batch["a"]], features.embed(pictures))
-    return cosines
-
-
-def _read_oriented(path: str, orientation: int) -> np.ndarray:
-    with Image.open(path) as picture:
-        channels = np.moveaxis(np.asarray(picture.convert("RGB")), 2, 0)
-    return np.ascontiguousarray(np.moveaxis(registration.orient(channels, orientation), 0, 2))
+    best = _training_side(photos, pairs).drop_duplicates("target")
+    names = pd.Series("", index=photos.index, dtype=object)
+    names.iloc[best["target"]] = photos["original"].iloc[best["source"]].to_numpy()
+    return names
 
 
 def _compare_candidates(photos: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
     """Return the candidate pairs with their scores, as described in `Duplicates`."""
-    if len(photos) < 2:
-        empty = pd.DataFrame({"a": [], "b": [], "orientation": []}, dtype=np.int64)
-        return empty.assign(kind="", **dict.fromkeys(_SCORES, 0.0))
     squares = registration.grey_squares(list(photos["path"]), _LEVELS[-1][0])
     rows = pd.Series(np.arange(len(photos)))
     first_with_bytes = rows.groupby(photos["digest"].to_numpy()).transform("first").to_numpy()
@@ -430,17 +327,33 @@ def _compare_candidates(photos: pd.DataFrame, features: np.ndarray) -> pd.DataFr
     equal = (first_with_bytes[table["b"]] == table["a"]) & (table["orientation"] == 0)
     table.loc[equal, _SCORES[1:]] = 1.0
     table = table.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["a", "b"])
-    table["kind"] = _kinds(table)
-    return table.sort_values(["a", "b"]).reset_index(drop=True)
+    same_scene = (table["correlation"] >= SAME_SCENE) & table["lowest"].notna()
+    duplicate = same_scene & (table["lowest"] >= DUPLICATE)
+    same_scene &= (table["border"] >= _SCENE_BORDER) & (table["tiles"] >= _SCENE_TILES) & (table["orientation"] == 0)
+    table["kind"] = np.select([duplicate, same_scene], ["duplicate", "near-duplicate"], "unrelated")
+    return table.sort_values(["a", "b"], ignore_index=True)
 
 
-def _kinds(candidates: pd.DataFrame) -> np.ndarray:
-    """Return "duplicate", "near-duplicate" or "unrelated" for each candidate."""
-    agree = (candidates["correlation"] >= SAME_SCENE) & candidates["lowest"].notna()
-    duplicate = agree & (candidates["lowest"] >= DUPLICATE)
-    near_duplicate = agree & (candidates["border"] >= _SCENE_BORDER) & (candidates["tiles"] >= _SCENE_TILES)
-    near_duplicate &= candidates["orientation"] == 0
-    return np.select([duplicate, near_duplicate], ["duplicate", "near-duplicate"], "unrelated")
+def _confirmed_pairs(photos: pd.DataFrame, features: "Features", candidates: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs of `Duplicates` from its candidates."""
+    pairs = candidates[candidates["kind"] != "unrelated"].reset_index(drop=True)
+    split, label = photos["split"].to_numpy(), photos["label"].to_numpy()
+    pairs["across"] = split[pairs["a"]] != split[pairs["b"]]
+    pairs["same_label"] = label[pairs["a"]] == label[pairs["b"]]
+    turned = pairs[pairs["orientation"] > 0]
+    for start in range(0, len(turned), _EMBED_BATCH):
+        batch = turned.iloc[start : start + _EMBED_BATCH]
+        files = zip(photos["path"].iloc[batch["b"]], batch["orientation"], strict=True)
+        pictures = [_read_oriented(path, orientation) for path, orientation in files]
+        pairs.loc[batch.index, "cosine"] = _cosine(features.plain[batch["a"]], features.embed(pictures))
+    pairs["orientation"] = np.array(registration.ORIENTATIONS)[pairs["orientation"]]
+    return pairs.sort_values(["across", "kind", "cosine"], ascending=[False, True, False], ignore_index=True)
+
+
+def _read_oriented(path: str, orientation: int) -> np.ndarray:
+    with Image.open(path) as picture:
+        channels = np.asarray(picture.convert("RGB")).transpose(2, 0, 1)
+    return registration.orient(channels, orientation).transpose(1, 2, 0)
 
 
 def _nearest_pairs(squares: np.ndarray, features: np.ndarray, split: np.ndarray) -> np.ndarray:
@@ -500,37 +413,33 @@ def _nearest(vectors: list[np.ndarray], rows_by_split: list[np.ndarray]) -> np.n
 
 def _score(squares: np.ndarray, features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Return the scores (k, 5) of candidates (k, 3)."""
-    scores = np.full((len(pairs), len(_SCORES)), np.nan)
-    contrast = {side: registration.local_contrast(squares, side) for side, _, _ in _LEVELS[:-1]}
+    scores = np.empty((len(pairs), len(_SCORES)))
     with progress("Registering similar photos", len(pairs), unit="pair") as bar:
         for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
             block = pairs[start : start + _PAIRS_PER_BLOCK]
             rows = slice(start, start + len(block))
             scores[rows, 0] = _cosine(features[block[:, 0]], features[block[:, 1]])
-            scores[rows, 1:] = _register(squares, contrast, block)
+            scores[rows, 1:] = _register(squares, block)
             bar.update(len(block))
     return scores
 
 
-def _register(squares: np.ndarray, contrast: dict[int, np.ndarray], pairs: np.ndarray) -> np.ndarray:
+def _register(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Register candidates from coarse to fine, as long as they agree enough; return their scores without cosine."""
     scores = np.full((len(pairs), 4), np.nan, dtype=np.float32)
-    rows, maps = np.arange(len(pairs)), None
+    rows, maps = np.arange(len(pairs)), registration.identity_maps(len(pairs))
     for side, steps, enough in _LEVELS:
         a, b, orientation = pairs[rows].T
-        if side in contrast:
-            fixed, moving = contrast[side][a], contrast[side][b]
-        else:  # the finest takes 16 KB per photo, so it is computed when needed
-            fixed, moving = registration.local_contrast(squares[a], side), registration.local_contrast(squares[b], side)
-        moving = registration.orient_each(moving, orientation)
-        maps = registration.register(fixed, moving, steps=steps, start=maps)
+        first, second = squares[a], registration.orient_each(squares[b], orientation)
+        fixed, moving = registration.local_contrast(first, side), registration.local_contrast(second, side)
+        maps = registration.register(fixed, moving, maps, steps=steps)
         correlation = registration.overlap_correlation(fixed, moving, maps)
-        if side not in contrast:
-            turned = registration.orient_each(squares[b], orientation)
-            scores[rows] = np.column_stack([correlation, registration.compare_tiles(squares[a], turned, maps)])
-        rows, maps = rows[correlation >= enough], maps[correlation >= enough]
-        if not len(rows):
-            break
+        agree = correlation >= enough
+        if not agree.any():
+            return scores
+        rows, maps = rows[agree], maps[agree]
+    tiles = registration.compare_tiles(first[agree], second[agree], maps)
+    scores[rows] = np.column_stack([correlation[agree], tiles])
     return scores
 
 

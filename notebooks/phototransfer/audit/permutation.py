@@ -2,8 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from functools import cached_property, partial
 
 import numpy as np
 import pandas as pd
@@ -21,23 +20,17 @@ _BINS = 32
 _COMPONENTS = 32
 _ROUNDING = 1e-5  # standard deviations
 _BLOCK = 4_000_000  # numbers in one block of permutations: 32 MB
-
-
-def one_blas_thread() -> Any:
-    """Return a context manager for many small matrices: threads that wait for each other take 60 times as long."""
-    return threadpool_limits(limits=1, user_api="blas")
+#: Context manager for many small matrices: threads that wait for each other take 60 times as long.
+one_blas_thread = partial(threadpool_limits, limits=1, user_api="blas")
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The photos that count as evidence: the first of each group of near-duplicates.
+    """The first photo of each group of near-duplicates: independent, so that their labels can be shuffled freely."""
 
-    They are independent of each other, so that folds need no groups and labels can be shuffled freely.
-    """
-
-    rows: np.ndarray  # positions in the table of photos, int (n,)
-    labels: np.ndarray  # positions in `classes`, int (n,)
-    folds: np.ndarray  # int (n,)
+    rows: np.ndarray  # positions in the table of photos
+    labels: np.ndarray  # positions in `classes`
+    folds: np.ndarray
     classes: list[str]
     left_out: dict[str, int]  # classes with fewer than two different photos, and how many they have
 
@@ -47,15 +40,11 @@ class Sample:
         return 1 / len(self.classes)
 
     @cached_property
-    def fold_class(self) -> np.ndarray:
-        """Fold and class of each photo as one number, int (n,)."""
-        return self.folds * len(self.classes) + self.labels
-
-    @cached_property
     def counts(self) -> np.ndarray:
         """Photos by fold and class, float (folds, classes); every class is in two folds at least."""
-        shape = int(self.folds.max()) + 1, len(self.classes)
-        return np.bincount(self.fold_class, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
+        counts = np.zeros((self.folds.max() + 1, len(self.classes)))
+        np.add.at(counts, (self.folds, self.labels), 1)
+        return counts
 
     def balanced_accuracy(self, credit: np.ndarray) -> float:
         """Return the mean over the classes of the mean credit (0 to 1) of their photos, float (n,)."""
@@ -63,10 +52,7 @@ class Sample:
 
 
 def make_sample(photos: pd.DataFrame, seed: int) -> Sample | None:
-    """Choose the photos that count and assign them to folds, the classes evenly.
-
-    `photos` has the columns label and group. None if fewer than two classes have two different photos.
-    """
+    """Return the photos that count, in stratified folds; None if fewer than two classes have two of them."""
     first = photos[["label", "group"]].reset_index(drop=True).drop_duplicates("group")
     sizes = first["label"].value_counts().reindex(sorted(photos["label"].unique()), fill_value=0)
     first = first[first["label"].isin(sizes.index[sizes >= 2])]
@@ -82,7 +68,7 @@ def make_sample(photos: pd.DataFrame, seed: int) -> Sample | None:
 class _Classifier:
     """Scores of the classes for each photo of a sample, fitted on the photos of the other folds."""
 
-    constant = False  # whether the property is the same for all photos, so that there is nothing to test
+    constant = False  # whether the property is the same for all photos
 
     def __init__(self, sample: Sample, numbers: int) -> None:
         self.sample = sample
@@ -90,18 +76,17 @@ class _Classifier:
         self._train_counts = (sample.counts.sum(axis=0) - sample.counts).astype(np.float32)
 
     def statistics(self, orders: np.ndarray) -> np.ndarray:
-        """Return the mean out-of-fold probability of the true class, each class weighted equally.
+        """Return the mean probability of the true class, float (p,), for p orders of the photos, int (p, n).
 
-        It has more power than the accuracy. float (p,) for p orders of the photos, int (p, n).
+        Out of fold, each class weighted equally: this has more power than the accuracy.
         """
         starts = range(0, len(orders), self._orders_per_block)
         return np.concatenate([self._mean(orders[start : start + self._orders_per_block]) for start in starts])
 
     def credit(self) -> np.ndarray:
-        """Return 1 for each photo whose class scores highest, a share where classes draw, else 0: float (n,)."""
+        """Return 1 for each photo whose class scores highest, a share of 1 if others do too, else 0: float (n,)."""
         scores = self._scores(np.arange(len(self.sample.rows))[None])[0]
-        highest = scores.max(axis=1, keepdims=True)
-        top = scores >= highest - 1e-5 * np.abs(highest)
+        top = np.isclose(scores, scores.max(axis=1, keepdims=True), atol=0)
         return top[np.arange(len(scores)), self.sample.labels] / top.sum(axis=1)
 
     def _mean(self, orders: np.ndarray) -> np.ndarray:
@@ -113,17 +98,16 @@ class _Classifier:
 
 
 class HistogramClassifier(_Classifier):
-    """Classifier on one property, numbers (NaN allowed) or text: how often its value occurs in each class.
+    """Classifier on one property, numbers or text: how often its value occurs in each class.
 
-    Numbers become ranks in bins, so classes may differ in the middle, the spread or a single value. Histograms are
-    blurred with a Gaussian: they detect a plain shift with nearly the power of a t-test, without it with two thirds of
-    that. Categories and missing values are bins of their own, never blurred.
+    Numbers become ranks in bins, so classes may differ in the middle, the spread or a single value. With histograms
+    blurred by a Gaussian, a plain shift is detected with nearly the power of a t-test, without blur with two thirds of
+    it. Categories and missing values are bins of their own.
     """
 
     def __init__(self, column: pd.Series, sample: Sample) -> None:
         if pd.api.types.is_numeric_dtype(column):
-            per_class = len(sample.rows) / len(sample.classes)
-            blur = float(np.clip(0.15 * (30 / per_class) ** 0.2, 0.05, 0.3))  # share of the ranks
+            blur = np.clip(0.15 * (30 * len(sample.classes) / len(column)) ** 0.2, 0.05, 0.3)  # share of the ranks
             self._bins, self._kernel = _numeric_bins(column.to_numpy(dtype=float), blur)
         else:
             self._bins = _category_bins(column)
@@ -144,23 +128,20 @@ class HistogramClassifier(_Classifier):
     def _likelihood(self, orders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the photos counted by (order, fold, class, bin), and the frequency of each bin in the other folds."""
         shape = (len(orders), *self.sample.counts.shape, len(self._kernel))
-        order_fold_class = np.arange(len(orders))[:, None] * self.sample.counts.size + self.sample.fold_class
-        flat = np.bincount((order_fold_class * shape[3] + self._bins[orders]).ravel(), minlength=int(np.prod(shape)))
-        tally = flat.reshape(shape).astype(np.float32)
+        order = np.arange(len(orders))[:, None]
+        cells = np.ravel_multi_index((order, self.sample.folds, self.sample.labels, self._bins[orders]), shape)
+        tally = np.bincount(cells.ravel(), minlength=np.prod(shape)).reshape(shape).astype(np.float32)
         others = tally.sum(axis=1, keepdims=True) - tally
         return tally, others @ self._kernel / self._train_counts[:, :, None]
 
 
 class CentroidClassifier(_Classifier):
-    """Classifier on features, float (n, d): the nearest class mean of their principal components, scaled to variance 1.
+    """Classifier on features, float (n, d): the nearest class mean of their whitened principal components.
 
-    This is linear discriminant analysis with the scatter of all photos in place of that within classes, so what takes
-    long does not depend on the labels; for two classes the direction is the same.
-
-    Notes
-    -----
-    The mean of few photos lies farther away by chance; that is subtracted: Chan and Hall, "Scale adjustments for
-    classifiers in high-dimensional, low sample size settings", Biometrika 96 (2009).
+    That is linear discriminant analysis with the scatter of all photos instead of that within classes: it does not
+    depend on the labels, and for two classes the direction is the same. The mean of few photos lies farther away by
+    chance; that is subtracted (Chan and Hall, "Scale adjustments for classifiers in high-dimensional, low sample size
+    settings", Biometrika 96, 2009).
     """
 
     def __init__(self, features: np.ndarray, sample: Sample) -> None:
@@ -191,16 +172,12 @@ class CentroidClassifier(_Classifier):
 def westfall_young(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return p-values of several tests on the same photos, single and corrected for their number, float (tests,) each.
 
-    Parameters
-    ----------
-    statistics : float array of shape (tests, 1 + permutations)
-        As observed in the first column, with shuffled labels in the others: the same labels within a column.
+    `statistics`, (tests, 1 + permutations), has the observed ones first; within a column the labels are the same.
 
     Notes
     -----
-    Corrected by step-down maxT, algorithm 2.8 in Westfall and Young, "Resampling-based multiple testing" (1993): the
-    probability that any of the tests comes out this high. Holm's correction would count width, height and megapixels as
-    three independent tests; this one does not.
+    Step-down maxT, algorithm 2.8 in Westfall and Young, "Resampling-based multiple testing" (1993). Holm's correction
+    would count width, height and megapixels as three independent tests.
     """
     z = standardise(statistics)
     single = (z >= z[:, :1] - _ROUNDING).mean(axis=1)
@@ -213,7 +190,7 @@ def westfall_young(statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def standardise(statistics: np.ndarray) -> np.ndarray:
-    """Return the statistics of each test, float (tests, values), in standard deviations from their mean."""
+    """Return each row in standard deviations from its mean."""
     deviation = statistics.std(axis=1, keepdims=True)
     return (statistics - statistics.mean(axis=1, keepdims=True)) / np.where(deviation > 0, deviation, 1)
 
@@ -225,7 +202,7 @@ def shuffled_orders(count: int, permutations: int, seed: int) -> np.ndarray:
 
 
 def _numeric_bins(values: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return bins of equal count, one bin for equal values, the last for missing ones; and the kernel between them."""
+    """Return a bin for each value, of equal count and the last for missing ones, and the kernel between the bins."""
     present = ~np.isnan(values)
     ranks = (rankdata(values[present]) - 0.5) / max(1, present.sum())
     bins = np.full(len(values), _BINS)
@@ -237,7 +214,7 @@ def _numeric_bins(values: np.ndarray, blur: float) -> tuple[np.ndarray, np.ndarr
 
 
 def _category_bins(values: pd.Series) -> np.ndarray:
-    """Return one bin per category, a missing value is one too; the rarest share one if there are too many."""
-    text = values.astype(object).where(values.notna(), None).map(lambda value: "" if value is None else str(value))
+    """Return one bin per category, also for missing values; the rarest share one if there are too many."""
+    text = values.astype(object).where(values.notna(), "").astype(str)
     common = text.value_counts().index[: _BINS - 1]
     return pd.factorize(text.where(text.isin(common), "\0"))[0]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
+from scipy.ndimage import laplace
 
 from phototransfer.console import progress
 from phototransfer.photos.decode import middle_square
@@ -15,7 +16,7 @@ _SIZE = 224  # pixels: what most networks read, and enough for all that is measu
 _TILES = 32  # per side, of 7 × 7 pixels: enough for mean colours
 _BORDER = 2  # tiles, 6 % of the side: how far the border reaches in from each edge
 _IN_BORDER = np.pad(np.zeros((_TILES - 2 * _BORDER,) * 2, dtype=bool), _BORDER, constant_values=True)
-#: Columns of `measure_properties`, with their names in sentences and figures.
+#: Properties with their names in sentences and figures.
 FILE_PROPERTIES = {
     "width": "width (pixels)",
     "height": "height (pixels)",
@@ -44,18 +45,9 @@ NAMES = FILE_PROPERTIES | PICTURE_PROPERTIES | {BACKGROUND: "background (middle 
 
 
 def measure_properties(photos: pd.DataFrame) -> pd.DataFrame:
-    """Measure the files and the pictures.
+    """Return FILE_PROPERTIES and PICTURE_PROPERTIES, row for row with `photos`.
 
-    Parameters
-    ----------
-    photos : DataFrame
-        With the columns width, height (pixels, upright), bytes, format, camera, taken, and path (prepared photo).
-
-    Returns
-    -------
-    DataFrame
-        Row for row with `photos`, the columns of FILE_PROPERTIES and PICTURE_PROPERTIES: float64 (hour: 0 to 24; date:
-        days since 1970), NaN where a file has no such entry; format and camera are text, None where there is no entry.
+    All are float (hour: 0 to 24, date: days since 1970) but format and camera; NaN or None where a file has no entry.
     """
     with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow and NumPy work outside of the interpreter lock
         rows = list(progress("Measuring", len(photos), threads.map(_measure_path, photos["path"])))
@@ -64,7 +56,7 @@ def measure_properties(photos: pd.DataFrame) -> pd.DataFrame:
 
 
 def file_properties(photos: pd.DataFrame) -> pd.DataFrame:
-    """Return the columns of FILE_PROPERTIES, see `measure_properties`."""
+    """Return FILE_PROPERTIES."""
     width, height = photos["width"].astype(float), photos["height"].astype(float)
     taken = pd.to_datetime(photos["taken"])
     columns = {
@@ -95,8 +87,7 @@ def measure_picture(picture: Image.Image) -> dict[str, float]:
     grey = np.asarray(square.convert("L"), dtype=np.float32)
     tiles = np.asarray(square.reduce(_SIZE // _TILES), dtype=np.float32)
     highest, lowest = tiles.max(axis=2), tiles.min(axis=2)
-    around = grey[:-2, 1:-1] + grey[2:, 1:-1] + grey[1:-1, :-2] + grey[1:-1, 2:]
-    laplacian = around - 4 * grey[1:-1, 1:-1]
+    laplacian = laplace(grey)[1:-1, 1:-1]
     return {
         **_mean_colour(tiles.reshape(-1, 3), ""),
         **_mean_colour(tiles[_IN_BORDER], "border_"),
@@ -116,8 +107,8 @@ def _mean_colour(pixels: np.ndarray, prefix: str) -> dict[str, float]:
     """Return mean brightness (ITU-R BT.601, as Pillow's "L") and colour casts of RGB pixels, float (n, 3)."""
     red, green, blue = (float(mean) for mean in pixels.mean(axis=0))
     brightness = 0.299 * red + 0.587 * green + 0.114 * blue
-    casts = {f"{prefix}red_green": red - green, f"{prefix}blue_yellow": (red + green) / 2 - blue}
-    return {f"{prefix}brightness": brightness, **casts}
+    colours = {"brightness": brightness, "red_green": red - green, "blue_yellow": (red + green) / 2 - blue}
+    return {prefix + name: value for name, value in colours.items()}
 
 
 def _blockiness(grey: np.ndarray) -> float:
@@ -126,13 +117,10 @@ def _blockiness(grey: np.ndarray) -> float:
     After Wang, Sheikh and Bovik, "No-reference perceptual quality assessment of JPEG compressed images" (2002). Blocks
     remain visible only in photos that were not scaled down in preparing.
     """
-    at_edges, elsewhere = [], []
-    for steps in (np.abs(np.diff(grey, axis=1)).mean(axis=0), np.abs(np.diff(grey, axis=0)).mean(axis=1)):
-        edge = np.arange(len(steps)) % 8 == 7
-        at_edges.append(steps[edge])
-        elsewhere.append(steps[~edge])
-    # 0.1 grey levels: on a plain surface there are no steps, so no blocks either
-    return float(np.log((np.concatenate(at_edges).mean() + 0.1) / (np.concatenate(elsewhere).mean() + 0.1)))
+    steps = [np.abs(np.diff(grey, axis=axis)).mean(axis=1 - axis) for axis in (1, 0)]
+    edge = np.concatenate([np.arange(len(across)) % 8 == 7 for across in steps])
+    size = np.concatenate(steps) + 0.1  # grey levels: on a plain surface there are no steps, so no blocks either
+    return float(np.log(size[edge].mean() / size[~edge].mean()))
 
 
 def _text(column: pd.Series) -> pd.Series:

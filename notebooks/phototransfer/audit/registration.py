@@ -1,7 +1,7 @@
 """Registration of photos: mapping one onto another, and measuring how well the two then agree.
 
-A photo is compared as a small grey square of its local contrast: what is brighter than its surroundings, relative to
-how much the surroundings vary. Differences in brightness, contrast, size and compression are removed by that.
+Photos are compared by the local contrast of small grey squares, which does not depend on brightness, size or
+compression. Maps are homogeneous matrices (k, 3, 3) from positions on one square to another, each from -1 to 1.
 """
 
 import os
@@ -45,7 +45,7 @@ def orient_each(squares: np.ndarray, orientations: np.ndarray) -> np.ndarray:
 
 
 def grey_squares(paths: Sequence[str], side: int) -> np.ndarray:
-    """Return each photo as a whole, resized to a grey square whatever its shape: uint8 (n, side, side)."""
+    """Return whole photos resized to grey squares: uint8 (n, side, side)."""
 
     def read(path: str) -> np.ndarray:
         with Image.open(path) as picture:
@@ -57,13 +57,13 @@ def grey_squares(paths: Sequence[str], side: int) -> np.ndarray:
 
 
 def local_contrast(squares: np.ndarray, side: int) -> np.ndarray:
-    """Return grey squares (k, s, s), s a multiple of `side`, as float32 (k, side, side) of normalised local contrast.
+    """Return each pixel of grey squares (k, s, s) minus the mean of its surroundings, divided by their deviation.
+
+    `side` divides s; the result is float32 (k, side, side), about 0 where there is only noise.
 
     Notes
     -----
-    Each pixel minus the mean of its surroundings, divided by their standard deviation; about 0 where there is only
-    noise: N. Pinto, D. Cox and J. DiCarlo, "Why is real-world visual object recognition hard?", PLoS Computational
-    Biology 4 (2008).
+    N. Pinto, D. Cox and J. DiCarlo, "Why is real-world visual object recognition hard?", PLoS Comput. Biol. 4 (2008).
     """
     count, factor = len(squares), squares.shape[1] // side
     small = squares.reshape(count, side, factor, side, factor).mean((2, 4), dtype=np.float32)
@@ -73,16 +73,20 @@ def local_contrast(squares: np.ndarray, side: int) -> np.ndarray:
     return detail / np.sqrt(gaussian_filter(detail * detail, (0, 3, 3)) + _NOISE**2)
 
 
-def register(fixed: np.ndarray, moving: np.ndarray, *, steps: int, start: np.ndarray | None = None) -> np.ndarray:
-    """Return affine maps (k, 2, 3) from positions on `fixed` to those on `moving`, both local contrast (k, s, s).
+def identity_maps(count: int) -> np.ndarray:
+    """Return maps (count, 3, 3) that move nothing, to begin with."""
+    return np.tile(np.eye(3, dtype=np.float32), (count, 1, 1))
 
-    Positions run from -1 to 1 in both directions. `steps` Gauss–Newton steps minimise the squared difference; they
-    converge for photos shifted by up to a tenth. `start` (k, 2, 3) are the maps of a coarser level.
+
+def register(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray, *, steps: int) -> np.ndarray:
+    """Improve affine maps from positions on `fixed` to those on `moving`, both local contrast (k, s, s).
+
+    Gauss–Newton steps minimise the squared difference. They converge for photos shifted by up to a tenth.
 
     Notes
     -----
-    The inverse compositional algorithm, which differentiates `fixed` only once: S. Baker and I. Matthews,
-    "Lucas-Kanade 20 years on", International Journal of Computer Vision 56 (2004).
+    The inverse compositional algorithm: S. Baker and I. Matthews, "Lucas-Kanade 20 years on", International Journal of
+    Computer Vision 56 (2004).
     """
     count, side, _ = fixed.shape
     x, y = _positions(side)
@@ -93,46 +97,43 @@ def register(fixed: np.ndarray, moving: np.ndarray, *, steps: int, start: np.nda
     weighted = jacobian * weight
     hessian = weighted @ jacobian.transpose(0, 2, 1)
     damping = 1e-3 * (np.trace(hessian, axis1=1, axis2=2) / 6 + 1)
-    hessian += damping[:, None, None] * np.eye(6, dtype=np.float32)
-    inverse_hessian = np.linalg.inv(hessian)
-    maps = np.tile(np.eye(3, dtype=np.float32), (count, 1, 1)) if start is None else _square_matrices(start)
+    inverse_hessian = np.linalg.inv(hessian + damping[:, None, None] * np.eye(6, dtype=np.float32))
     for _ in range(steps):
-        warped, inside = warp(moving, maps[:, :2])
+        warped, inside = warp(moving, maps)
         residual = (warped - fixed.reshape(count, -1)) * inside
-        gradient = weighted @ residual[:, :, None]
-        step = np.clip(inverse_hessian @ gradient, -0.1, 0.1).reshape(count, 2, 3)
-        increment = _square_matrices(np.eye(2, 3) + step)
+        step = inverse_hessian @ (weighted @ residual[:, :, None])
+        increment = identity_maps(count)
+        increment[:, :2] += np.clip(step, -0.1, 0.1).reshape(count, 2, 3)
         maps = maps @ np.linalg.inv(increment)
-    return maps[:, :2]
+    return maps
 
 
 def warp(pictures: np.ndarray, maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bilinear values (k, s²) of `pictures` (k, s, s) where `maps` lead to, and which lie inside (k, s²)."""
     count, side, _ = pictures.shape
     x, y = _positions(side)
-    positions = maps @ np.stack([x.ravel(), y.ravel(), np.ones(side * side, dtype=np.float32)])
+    positions = maps[:, :2] @ np.stack([x.ravel(), y.ravel(), np.ones(side * side, dtype=np.float32)])
     pixels = np.clip((positions + 1) * (side / 2) - 0.5, 0, side - 1.001)
     corner = pixels.astype(np.int32)
     x_fraction, y_fraction = (pixels - corner).transpose(1, 0, 2)
     column, row = corner.transpose(1, 0, 2)
     first_pixel = np.arange(count, dtype=np.int32) * side * side
-    upper_index = row * side + column + first_pixel[:, None]
-    lower_index = upper_index + side
-    values = pictures.reshape(-1)
-    upper = _interpolate(values.take(upper_index), values.take(upper_index + 1), x_fraction)
-    lower = _interpolate(values.take(lower_index), values.take(lower_index + 1), x_fraction)
+    index = row * side + column + first_pixel[:, None]
+    values = pictures.ravel()
+    upper = _interpolate(values.take(index), values.take(index + 1), x_fraction)
+    lower = _interpolate(values.take(index + side), values.take(index + side + 1), x_fraction)
     return _interpolate(upper, lower, y_fraction), (np.abs(positions) <= 1).all(axis=1)
 
 
 def overlap_correlation(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Return the correlation (k,) of registered local contrast (k, s, s) where the two overlap.
 
-    0 if they overlap in less than a third, or if `maps` stretch more than a crop or a small rotation does: any two
-    pictures agree once a corner of one is enlarged enough.
+    It is 0 for an overlap of less than a third, and for maps that stretch more than a crop or a small rotation does:
+    any two pictures agree once a corner of one is enlarged enough.
     """
     warped, inside = warp(moving, maps)
     correlation, _ = _correlation(fixed.reshape(len(fixed), -1), warped, inside.astype(np.float32))
-    stretch = np.linalg.svd(maps[:, :, :2], compute_uv=False)
+    stretch = np.linalg.svd(maps[:, :2, :2], compute_uv=False)
     plausible = (stretch < _MAX_STRETCH).all(axis=1) & (stretch > 1 / _MAX_STRETCH).all(axis=1)
     return np.where(plausible & (inside.mean(axis=1) > 1 / 3), correlation, 0)
 
@@ -140,22 +141,20 @@ def overlap_correlation(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray)
 def compare_tiles(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> np.ndarray:
     """Return how well registered grey squares (k, s, s) agree tile by tile: float32 (k, 3) of lowest, border, tiles.
 
-    lowest: the 10 % quantile of the correlation of the inner tiles; if too few have contrast, the correlation of the
-    shading, if it is that of a duplicate, else NaN. border: the share of the tiles near the edge that agree. tiles:
-    the number of inner tiles with contrast. Duplicates agree everywhere, photos of the same scene around the subject;
-    photos of the same subject may agree in the subject only.
+    lowest: the 10 % quantile of the correlation of the inner tiles; if too few have contrast, that of the shading.
+    border: the share of the tiles near the edge that agree. tiles: the number of inner tiles with contrast.
+    Duplicates agree everywhere, photos of the same scene around the subject, others perhaps in the subject only.
     """
     count, side, _ = fixed.shape
-    # Contrast is computed after warping, so that it has the same scale in a photo and in a crop of it.
-    warped, inside = warp(moving.astype(np.float32), maps)
-    warped, inside = warped.reshape(count, side, side), inside.reshape(count, side, side)
     contrast = local_contrast(fixed, side)
+    # Contrast is computed after warping, so that it has the same scale in a photo and in a crop of it.
+    warped, inside = (pixels.reshape(fixed.shape) for pixels in warp(moving.astype(np.float32), maps))
     tile_weight = _cut_into_tiles(inside.astype(np.float32))
     warped_tiles = _cut_into_tiles(local_contrast(warped, side))
     correlation, variance = _correlation(_cut_into_tiles(contrast), warped_tiles, tile_weight)
     usable = (variance > 0.2) & (tile_weight.mean(axis=-1) > 0.8)
-    row, column = np.divmod(np.arange(_TILES**2), _TILES)
-    from_edge = np.minimum.reduce([row, column, _TILES - 1 - row, _TILES - 1 - column])
+    along_side = np.minimum(np.arange(_TILES), np.arange(_TILES)[::-1])
+    from_edge = np.minimum.outer(along_side, along_side).ravel()
     inner, near_edge = usable & (from_edge >= _MARGIN), usable & (from_edge <= _MARGIN)
     tiles = inner.sum(axis=1)
     lowest = np.full(count, np.nan)
@@ -169,10 +168,9 @@ def compare_tiles(fixed: np.ndarray, moving: np.ndarray, maps: np.ndarray) -> np
 
 
 def _shading_correlation(fixed: np.ndarray, warped: np.ndarray, inside: np.ndarray) -> float:
-    """Return the correlation of blurred grey squares (s, s) where they overlap, NaN if they are no duplicates.
+    """Return the correlation of blurred grey squares (s, s) minus their quadratic trend, which any sky has.
 
-    Compared is the shading minus its smooth trend (a quadratic surface, fitted by least squares), which any sky has.
-    Of 2,602 photos in four sets no two unrelated ones reached 0.75, duplicates had 0.99 or more.
+    NaN if they are no duplicates. Of 2,602 photos no two unrelated ones reached 0.75, duplicates had 0.99 or more.
     """
     x, y = (coordinate[inside] for coordinate in _positions(len(fixed)))
     if len(x) < fixed.size / 3:
@@ -201,13 +199,12 @@ def _isotropy(contrast: np.ndarray) -> np.ndarray:
 
 def _correlation(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return Pearson's weighted correlation along the last axis, and the greater of the two variances."""
-    count = np.maximum(weight.sum(axis=-1, keepdims=True), 1)
-    first = (first - (first * weight).sum(axis=-1, keepdims=True) / count) * weight
-    second = (second - (second * weight).sum(axis=-1, keepdims=True) / count) * weight
-    variance = (first * first).sum(axis=-1) / count[..., 0]
-    other_variance = (second * second).sum(axis=-1) / count[..., 0]
-    covariance = (first * second).sum(axis=-1) / count[..., 0]
-    return covariance / np.sqrt(variance * other_variance + 1e-12), np.maximum(variance, other_variance)
+    weight = weight / np.maximum(weight.sum(axis=-1, keepdims=True), 1)
+    both = np.stack([first, second])
+    both -= (both * weight).sum(axis=-1, keepdims=True)
+    variances = (both**2 * weight).sum(axis=-1)
+    covariance = (both.prod(axis=0) * weight).sum(axis=-1)
+    return covariance / np.sqrt(variances.prod(axis=0) + 1e-12), variances.max(axis=0)
 
 
 def _cut_into_tiles(squares: np.ndarray) -> np.ndarray:
@@ -225,9 +222,3 @@ def _positions(side: int) -> tuple[np.ndarray, np.ndarray]:
     centres = ((np.arange(side, dtype=np.float32) + 0.5) / side) * 2 - 1
     x, y = np.meshgrid(centres, centres)
     return x, y
-
-
-def _square_matrices(maps: np.ndarray) -> np.ndarray:
-    """Return affine maps (k, 2, 3) as matrices (k, 3, 3), which can be multiplied and inverted."""
-    last_row = np.broadcast_to(np.array([[0, 0, 1]], dtype=np.float32), (len(maps), 1, 3))
-    return np.concatenate([maps, last_row], axis=1, dtype=np.float32)

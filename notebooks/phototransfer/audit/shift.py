@@ -8,12 +8,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.stats import rankdata
 from sklearn.utils.extmath import randomized_svd
 
 from phototransfer.audit.permutation import CANNOT_TELL, FOUND, NOTHING_FOUND, TOO_FEW, one_blas_thread
 from phototransfer.console import short_name
 from phototransfer.report import Result, Skipped
-from phototransfer.style import BLUE, GREY, VERMILLION, show_photo
+from phototransfer.style import BLUE, VERMILLION, photo_grid
 
 if TYPE_CHECKING:
     from phototransfer.network.features import Features
@@ -36,16 +37,10 @@ class Shift(Result):
     Attributes
     ----------
     table : DataFrame
-        One row per split: split; auc (of two photos of one class, one from each split, how often the right one is
-        picked; 0.5 is no difference); low, high (where 95 % of the values are for random splits); p_value;
-        p_corrected (for the number of splits); photos and train (photos compared); set_aside (photos of the split
-        that are not compared, because they have duplicates elsewhere or no photo of their class is in training);
-        state: "found", "nothing found" or "cannot tell". NaN where nothing could be compared.
+        One row per split: split, auc, low and high (of 95 % of random splits), p_value, p_corrected (for the number of
+        splits), photos (that were compared), set_aside (that were not), state (FOUND, NOTHING_FOUND or CANNOT_TELL).
     scores : DataFrame
-        One column per split, row for row with the photos: how strongly the classifier assigns a photo to that split,
-        when it was not trained on it; NaN where the photo was not compared.
-    photos : DataFrame
-        The table of photos.
+        One column per split: how strongly the classifier, not trained on a photo, assigns it to that split.
     """
 
     name = "shift"
@@ -55,80 +50,70 @@ class Shift(Result):
 
     @property
     def state(self) -> str:
-        """Return "found" if any split differs, else "cannot tell" if any is too small, else "nothing found"."""
-        states = set(self.table["state"])
-        return next((state for state in (FOUND, CANNOT_TELL, NOTHING_FOUND) if state in states), CANNOT_TELL)
+        """The most serious state of the splits."""
+        return min(self.table["state"], key=[FOUND, CANNOT_TELL, NOTHING_FOUND].index, default=CANNOT_TELL)
+
+    @property
+    def _different(self) -> str:
+        return " and ".join(self.table.loc[self.table["state"] == FOUND, "split"].map(_SPLITS))
 
     def verdict_line(self) -> str:
         """Return the result in a few words."""
         if self.state == FOUND:
-            return f"found: {self._names(FOUND)} photos differ from training photos"
+            return f"found: {self._different} photos differ from training photos"
         return TOO_FEW if self.state == CANNOT_TELL else self.state
 
     def summary(self) -> str:
-        lines = [self._describe(state) for state in (FOUND, CANNOT_TELL, NOTHING_FOUND)]
-        for row in self.table[self.table["p_value"] > _TOO_SIMILAR].itertuples():
-            lines.append(
-                f"{_SPLITS[row.split].capitalize()} photos are more similar to training photos than in a random split. "
-                "That is fine if the splits were balanced on purpose; otherwise look for duplicates."
-            )
-        return "\n".join(line for line in lines if line) or "Cannot tell: there are only training photos."
-
-    def _names(self, state: str) -> str:
-        return " and ".join(_SPLITS[split] for split in self.table.loc[self.table["state"] == state, "split"])
-
-    def _describe(self, state: str) -> str:
-        rows = self.table[self.table["state"] == state]
-        if rows.empty:
-            return ""
-        if state == NOTHING_FOUND:
-            return f"Nothing found: {self._names(state)} photos look like training photos of the same class."
-        if state == CANNOT_TELL:
-            counts = " and ".join(f"{row.photos} {_SPLITS[row.split]}" for row in rows.itertuples())
-            return f"Cannot tell, too few photos: only {counts} photos could be compared with training photos."
-        picked = " and ".join(f"{auc:.0%}" for auc in rows["auc"])
-        return (
-            f"Found: {self._names(state)} photos look different from training photos of the same class. Of two photos, "
-            f"one of each kind, a classifier picks the right one in {picked} of cases; guessing gives 50%. The score "
-            "is valid for photos like the test photos, and training on more of those would probably raise it."
-        )
+        if self.table.empty:
+            return "Cannot tell: there are only training photos."
+        lines = []
+        for row in self.table.itertuples():
+            line = f"{_SPLITS[row.split].capitalize()} photos: {row.state}."
+            if row.state == NOTHING_FOUND:
+                line += " They look like training photos of the same class."
+            if row.state == CANNOT_TELL:
+                line += f" Only {row.photos} could be compared with training photos."
+            if row.state == FOUND:
+                line += f" A classifier distinguishes them from training photos of their class (AUC {row.auc:.2f})."
+                line += " Training on more photos like these would probably raise the score."
+            if row.p_value > _TOO_SIMILAR:
+                line += " They resemble training photos more than in a random split: look for duplicates."
+            lines.append(line)
+        return "\n".join(lines)
 
     def advice(self) -> list[str]:
         if self.state != FOUND:
             return []
         return [
-            f"The {self._names(FOUND)} photos differ from the training photos: if the model will see all these kinds, "
+            f"The {self._different} photos differ from the training photos: if the model will see all these kinds, "
             "put all photos into one folder per class and let TEST_SPLIT and VALIDATION_SPLIT split them."
         ]
 
     def plot(self) -> Figure | None:
-        """Return the AUC of each split, beside the range of 95 % of random splits."""
+        """Return the AUC of each split, over the range of 95 % of random splits."""
         table = self.table.dropna(subset="auc").iloc[::-1]
         if table.empty:
             return None
         figure, axis = plt.subplots(figsize=(7.5, 1.5 + 0.55 * len(table)))
-        label: str | None = "95 % of random splits"
-        for place, row in enumerate(table.itertuples()):
-            axis.plot([row.low, row.high], [place, place], color=GREY, linewidth=9, alpha=0.35, label=label)
-            found, label = row.state == FOUND, None
-            axis.plot(row.auc, place, "D" if found else "o", color=VERMILLION if found else BLUE, markersize=8)
-            text = f"{row.auc:.2f}: {row.state}"
-            right = max(row.auc, row.high), place
-            axis.annotate(text, right, (10, 0), textcoords="offset points", va="center", fontsize=9)
+        rows = range(len(table))
+        axis.hlines(rows, table["low"], table["high"], "lightgrey", linewidth=9, label="95 % of random splits")
         axis.axvline(0.5, color="black", linestyle=":", linewidth=1.2, label="no difference")
-        axis.set_yticks(range(len(table)), [f"{_SPLITS[row.split]} ({row.photos})" for row in table.itertuples()])
-        axis.set(ylim=(-0.6, len(table) - 0.4), xlim=(0, 1.3), xticks=np.linspace(0, 1, 6))
-        axis.set(title="Distinguished from training photos of the same class", xlabel="AUC")
+        for place, row in enumerate(table.itertuples()):
+            colour, marker = (VERMILLION, "D") if row.state == FOUND else (BLUE, "o")
+            axis.plot(row.auc, place, marker, color=colour, markersize=8, clip_on=False)
+            text = f"{row.auc:.2f}: {row.state}"
+            axis.text(1.03, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9)
+        axis.set_yticks(rows, [f"{_SPLITS[row.split]} ({row.photos})" for row in table.itertuples()])
+        axis.set(xlim=(0, 1), ylim=(-0.6, len(table) - 0.4), xlabel="AUC")
+        axis.set_title("Distinguished from training photos of the same class")
         figure.legend(loc="outside lower center", ncols=2, frameon=False)
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        table = self.table.set_index("split")
+        table = self.table.set_index("split").reindex(list(_SPLITS)).astype(object)
         numbers: dict[str, Any] = {}
-        for split in ("val", "test"):
-            known = split in table.index and not np.isnan(table.loc[split, "auc"])
-            numbers[f"{split}_auc"] = float(table.loc[split, "auc"]) if known else None
-            numbers[f"{split}_state"] = table.loc[split, "state"] if split in table.index else None
+        for split, row in table.where(table.notna(), None).iterrows():
+            numbers |= {f"{split}_auc": row["auc"], f"{split}_state": row["state"]}
         return numbers
 
 
@@ -142,21 +127,14 @@ class ShiftExamples(Result):
     from_train: pd.DataFrame
 
     def summary(self) -> str:
-        return (
-            f"First row: {_SPLITS[self.split]} photos that look least like training photos. Second row: training "
-            f"photos that look least like {_SPLITS[self.split]} photos."
-        )
+        name = _SPLITS[self.split]
+        return f"The {name} photos least like training photos; below, the training photos least like {name} photos."
 
     def plot(self) -> Figure:
         """Return the photos in two rows."""
-        columns = max(len(self.from_split), len(self.from_train))
-        figure, axes = plt.subplots(2, columns, figsize=(columns * 1.75, 4.6), squeeze=False)
-        for axis in axes.flat:
-            axis.set_axis_off()
-        for row, photos in zip(axes, (self.from_split, self.from_train), strict=True):
-            for axis, photo in zip(row, photos.itertuples(), strict=False):
-                show_photo(axis, photo.path, f"{photo.split}\n{short_name(photo.label)}")
-        return figure
+        shown = pd.concat([self.from_split, self.from_train])
+        titles = [f"{row.split}\n{short_name(row.label)}" for row in shown.itertuples()]
+        return photo_grid(list(shown["path"]), titles, columns=len(self.from_split))
 
     def to_dict(self) -> dict[str, Any]:
         return {"split": list(self.from_split["original"]), "train": list(self.from_train["original"])}
@@ -165,58 +143,49 @@ class ShiftExamples(Result):
 def check_shift(photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any]) -> Shift | Skipped:
     """Test whether a classifier on the features distinguishes training photos from those of the other splits.
 
-    Within each class, against random splits. Photos with a duplicate on the training side, and groups of near-
-    duplicates in both splits, are set aside: a duplicate in training makes its twin look like training, which hides a
-    shift. Of each other group the first photo counts.
+    Within each class, against random splits. Photos with a duplicate on the training side and groups in both splits
+    are set aside: they look like training photos, which hides a shift. Of each other group the first photo counts.
     """
     if not settings["CHECKS"]:
         return Skipped(Shift.name, "Not checked (CHECKS = False).")
-    duplicated = (photos["duplicate_of"] != "").to_numpy()
     rng = np.random.default_rng(settings["SEED"])
-    splits = [name for name in _SPLITS if (photos["split"] == name).any()]
+    splits = [name for name in _SPLITS if name in set(photos["split"])]
     scores = pd.DataFrame(np.nan, index=photos.index, columns=splits)
     rows = []
-    for split in splits:
-        places = _comparable(photos, split, duplicated)
+    for column, split in enumerate(splits):
+        places = _comparable(photos, split)
         in_split = photos["split"].to_numpy()[places] == split
-        compared, total = int(in_split.sum()), int((photos["split"] == split).sum())
-        row: dict[str, Any] = {"split": split, "photos": compared, "train": int((~in_split).sum())}
-        row["set_aside"] = total - compared
-        row |= dict.fromkeys(("auc", "low", "high", "p_value"), np.nan)
+        row = {"split": split, "photos": in_split.sum()}
         if len(places):
             labels = pd.factorize(photos["label"].iloc[places])[0]
             with one_blas_thread():
-                aucs, split_scores = _distinguish(features.plain[places], labels, in_split, rng)
-            scores.iloc[places, splits.index(split)] = split_scores
+                aucs, scores.iloc[places, column] = _distinguish(features.plain[places], labels, in_split, rng)
             low, high = np.quantile(aucs[1:], (0.025, 0.975))
             row |= {"auc": aucs[0], "low": low, "high": high, "p_value": (aucs >= aucs[0] - 1e-9).mean()}
-        row["p_corrected"] = min(1.0, row["p_value"] * len(splits))  # Bonferroni
-        rows.append({**row, "state": _state(row)})
-    columns = ["split", "auc", "low", "high", "p_value", "p_corrected", "photos", "train", "set_aside", "state"]
-    return Shift(pd.DataFrame(rows, columns=columns), scores, photos)
+        rows.append(row)
+    table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos"])
+    table["p_corrected"] = (table["p_value"] * len(splits)).clip(upper=1)  # Bonferroni
+    table["set_aside"] = table["split"].map(photos["split"].value_counts()) - table["photos"]
+    found = (table["p_corrected"] < _ALPHA) & (table["auc"] >= _MATERIAL_AUC)
+    table["state"] = np.select([found, table["high"] <= _MISSED_AUC], [FOUND, NOTHING_FOUND], CANNOT_TELL)
+    return Shift(table, scores, photos)
 
 
 def shift_examples(shift: Shift | Skipped, split: str = "test", count: int = 6) -> ShiftExamples | Skipped:
-    """Return the most different photos of a split and of training; nothing unless a shift was found there."""
-    if isinstance(shift, Skipped) or FOUND not in set(shift.table.loc[shift.table["split"] == split, "state"]):
+    """Return the most different photos of a split and of training, if a shift was found there."""
+    if isinstance(shift, Skipped) or not shift.table.query("split == @split and state == @FOUND").size:
         return Skipped(ShiftExamples.name, "")
     ranked = shift.photos.assign(score=shift.scores[split]).dropna(subset="score").sort_values("score", kind="stable")
     in_split = ranked["split"] == split
+    count = min(count, in_split.sum(), (~in_split).sum())
     return ShiftExamples(split, ranked[in_split].iloc[::-1].head(count), ranked[~in_split].head(count))
 
 
-def _state(row: dict[str, Any]) -> str:
-    if row["p_corrected"] < _ALPHA and row["auc"] >= _MATERIAL_AUC:
-        return FOUND
-    return NOTHING_FOUND if row["high"] <= _MISSED_AUC else CANNOT_TELL
-
-
-def _comparable(photos: pd.DataFrame, split: str, duplicated: np.ndarray) -> np.ndarray:
+def _comparable(photos: pd.DataFrame, split: str) -> np.ndarray:
     """Return the places of the photos of train and `split` to compare, int (n,), ordered by class."""
     pair = photos[["label", "split", "group"]].reset_index(drop=True)
-    pair = pair[pair["split"].isin(["train", split]) & ~duplicated]
-    pair = pair[pair.groupby("group")["split"].transform("nunique") == 1]
-    pair = pair[~pair["group"].duplicated()]
+    pair = pair[pair["split"].isin(["train", split]) & (photos["duplicate_of"] == "").to_numpy()]
+    pair = pair[pair.groupby("group")["split"].transform("nunique") == 1].drop_duplicates("group")
     in_both = pair.groupby("label")["split"].transform("nunique") == 2
     return pair[in_both].sort_values("label", kind="stable").index.to_numpy()
 
@@ -224,10 +193,9 @@ def _comparable(photos: pd.DataFrame, split: str, duplicated: np.ndarray) -> np.
 def _distinguish(
     features: np.ndarray, labels: np.ndarray, in_split: np.ndarray, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the AUC as observed and for random splits, (1 + permutations,), and the observed scores (n,).
+    """Return the AUC as observed and for random splits within each class, (1 + permutations,), and the scores, (n,).
 
-    features: float (n, d); labels: int (n,), ascending from 0; in_split: bool (n,). Random splits exchange the photos
-    of the two splits within each class.
+    features: float (n, d); labels: int (n,), ascending from 0; in_split: bool (n,).
     """
     targets = np.tile(in_split[:, None], 1 + _PERMUTATIONS)
     for block in np.split(targets[:, 1:], np.flatnonzero(np.diff(labels)) + 1):
@@ -239,11 +207,10 @@ def _distinguish(
 def _leave_one_out(features: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return the predictions of ridge regression within classes for each photo left out: float (n, p) for p targets.
 
-    Features less their class mean, an intercept per class, and no fit for each photo left out or each target: the hat
-    matrix H of the centred features depends on neither. Without photo i of a class of m photos the prediction is
-    (H y − h y) / (1 − h), with h = H[i, i] m / (m − 1) and y less its class mean (T. Hastie, R. Tibshirani and
-    J. Friedman, "The Elements of Statistical Learning", 2nd edition, section 7.10; m / (m − 1) because the class means
-    move as well).
+    One hat matrix H of the features less their class means is enough. Without photo i of a class of m photos the
+    prediction is (H y − h y) / (1 − h), with h = H[i, i] m / (m − 1) and y less its class mean (T. Hastie,
+    R. Tibshirani and J. Friedman, "The Elements of Statistical Learning", 2nd edition, section 7.10; m / (m − 1)
+    because the class means move as well).
     """
     centred, y = _less_class_mean(features, labels), _less_class_mean(targets, labels)
     u, d, _ = randomized_svd(centred, min(_COMPONENTS, *centred.shape), random_state=0)
@@ -254,22 +221,16 @@ def _leave_one_out(features: np.ndarray, targets: np.ndarray, labels: np.ndarray
 
 
 def _less_class_mean(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    starts = np.flatnonzero(np.diff(labels, prepend=-1))
-    sums = np.add.reduceat(values, starts, axis=0, dtype=np.float32)
-    return values.astype(np.float32) - (sums / np.bincount(labels)[:, None]).astype(np.float32)[labels]
+    table = pd.DataFrame(values.astype(np.float32))
+    return (table - table.groupby(labels).transform("mean")).to_numpy()
 
 
 def _auc(scores: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Return the share of pairs of one class, one with and one without the target, that are ranked correctly: (p,).
-
-    The Mann–Whitney statistic of each class, added up. Ties do not occur among real features.
-    """
-    sizes = np.bincount(labels)
-    starts = np.cumsum(sizes) - sizes
-    order = np.lexsort((scores, np.broadcast_to(labels[:, None], scores.shape)), axis=0)
-    ordered_targets = np.take_along_axis(targets, order, axis=0)
-    rank = np.arange(len(labels)) - starts[labels] + 1  # within the class
-    positives = np.add.reduceat(ordered_targets, starts, axis=0, dtype=np.int64)
-    rank_sums = np.add.reduceat(ordered_targets * rank[:, None], starts, axis=0)
-    correct = rank_sums - positives * (positives + 1) // 2
-    return correct.sum(axis=0) / (positives * (sizes[:, None] - positives)).sum(axis=0)
+    """Return the share of pairs of one class that are ranked correctly, (p,): the Mann–Whitney statistic."""
+    correct = pairs = np.zeros(targets.shape[1])
+    for members in np.split(np.arange(len(labels)), np.flatnonzero(np.diff(labels)) + 1):
+        positives = targets[members].sum(axis=0)
+        rank_sums = (rankdata(scores[members], axis=0) * targets[members]).sum(axis=0)
+        correct = correct + rank_sums - positives * (positives + 1) / 2
+        pairs = pairs + positives * (len(members) - positives)
+    return correct / pairs

@@ -1,7 +1,6 @@
 """The verdict on the score: one line per question."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from phototransfer.audit.duplicates import CleanScore
 from phototransfer.audit.shift import Shift
@@ -11,13 +10,7 @@ from phototransfer.report import Result, Skipped, verdict_box
 
 @dataclass(frozen=True)
 class Verdict(Result):
-    """The answers to the three questions about the score.
-
-    Attributes
-    ----------
-    lines : dict
-        Question (leaks, shortcuts, shift) → the answer in a few words.
-    """
+    """The answers, in a few words, to the three questions of `report.QUESTIONS`."""
 
     name = "verdict"
     lines: dict[str, str]
@@ -25,8 +18,8 @@ class Verdict(Result):
     def summary(self) -> str:
         return verdict_box(self.lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        return dict(self.lines)
+    def to_dict(self) -> dict[str, str]:
+        return self.lines
 
 
 def verdict(clean_score: CleanScore | Skipped, shortcuts: Shortcuts | Skipped, shift: Shift | Skipped) -> Verdict:
@@ -35,4 +28,6 @@ def verdict(clean_score: CleanScore | Skipped, shortcuts: Shortcuts | Skipped, s
 
 
 def _line(result: CleanScore | Shortcuts | Shift | Skipped) -> str:
-    return result.reason if isinstance(result, Skipped) else result.verdict_line()
+    if isinstance(result, Skipped):
+        return result.reason[0].lower() + result.reason[1:].rstrip(".")
+    return result.verdict_line()

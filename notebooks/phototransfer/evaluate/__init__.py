@@ -1,10 +1,9 @@
 """How good the head is, and whether something else would do better."""
 
-from phototransfer.evaluate.comparison import RunComparison, compare_runs
-from phototransfer.evaluate.cross_validation import CrossValidation, CrossValidator, cross_validate
-from phototransfer.evaluate.folds import Folds, make_folds
-from phototransfer.evaluate.heads import HeadComparison, compare_heads
-from phototransfer.evaluate.learning_curve import LearningCurve, learning_curve
+from phototransfer.evaluate.comparison import compare_runs
+from phototransfer.evaluate.cross_validation import CrossValidator, cross_validate
+from phototransfer.evaluate.heads import compare_heads
+from phototransfer.evaluate.learning_curve import learning_curve
 from phototransfer.evaluate.results import (
     TrainingHistory,
     add_predictions,
@@ -15,16 +14,10 @@ from phototransfer.evaluate.results import (
     ranking,
     worst_mistakes,
 )
-from phototransfer.evaluate.tuning import HeadSearch, search_heads
+from phototransfer.evaluate.tuning import search_heads
 
 __all__ = [
-    "CrossValidation",
     "CrossValidator",
-    "Folds",
-    "HeadComparison",
-    "HeadSearch",
-    "LearningCurve",
-    "RunComparison",
     "TrainingHistory",
     "add_predictions",
     "compare_heads",
@@ -33,7 +26,6 @@ __all__ = [
     "cross_validate",
     "example_predictions",
     "learning_curve",
-    "make_folds",
     "measure_accuracy",
     "measure_per_class",
     "ranking",

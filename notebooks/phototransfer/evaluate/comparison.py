@@ -19,44 +19,26 @@ from phototransfer.style import BLUE, GREY, accuracy_axis, plot_interval
 
 _MAX_ROWS = 12  # a longer table is not read
 _ALPHA = 0.05
-_NEEDED = ["original", "label", "split", "predicted"]
 
 
 @dataclass(frozen=True)
 class RunComparison(Result):
     """A run and all others that were tested on the same photos.
 
-    Attributes
-    ----------
-    runs : DataFrame
-        One row per run, oldest first: run, dataset, backbone, head, correct, total, accuracy, low, high (95 % Wilson
-        interval), cross_validation (mean), duplicates (test photos that are in the training set too), seconds.
-    this : str
-        Name of this run.
-    best : str or None
-        Name of the other run with the most correct photos, None if there is no other run.
-    won, lost : int
-        Test photos that only this run, or only the best other run, predicts correctly.
-    p_value : float
-        McNemar's exact test of the two, times `choices` (Bonferroni).
-    choices : int
-        Number of different runs that the best other one was chosen from.
-    elsewhere : dict
-        Data set → number of runs that were tested on other photos.
-    unusable : list of str
-        What could not be read, and why.
+    `runs` has one row per run, oldest first: run, dataset, backbone, head, correct, total, accuracy, low, high (95 %
+    Wilson interval), cross_validation (mean), duplicates (test photos that are in the training set too), seconds.
     """
 
     name = "runs"
     runs: pd.DataFrame
     this: str
-    best: str | None
-    won: int
-    lost: int
-    p_value: float
-    choices: int
-    elsewhere: dict[str, int]
-    unusable: list[str]
+    elsewhere: dict[str, int]  #: data set → number of runs that were tested on other photos
+    unusable: list[str]  #: what could not be read, and why
+    best: str | None = None  #: the other run with the most correct photos
+    won: int = 0  #: photos that this run predicts correctly and `best` does not
+    lost: int = 0
+    choices: int = 0  #: number of different runs that `best` was chosen from
+    p_value: float = 1.0  #: of McNemar's exact test of the two, times `choices` (Bonferroni)
 
     @property
     def state(self) -> str:
@@ -67,43 +49,42 @@ class RunComparison(Result):
 
     def table(self) -> pd.DataFrame:
         """Return the newest runs, the best other one among them, as a table to read: the newest last."""
-        rows = self._shown()
+        rows = self._shown().set_index("run")
         columns = {
             "data set": rows["dataset"],
             "backbone": rows["backbone"],
             "head": rows["head"],
             "test": [f"{row.correct}/{row.total}" for row in rows.itertuples()],
             "95 % interval": [f"{row.low:.2f}–{row.high:.2f}" for row in rows.itertuples()],
-            "cross-validation": [_format(value, ".2f") for value in rows["cross_validation"]],
-            "duplicates": [_format(value, ".0f") for value in rows["duplicates"]],
-            "seconds": [_format(value, ".0f") for value in rows["seconds"]],
+            "cross-validation": rows["cross_validation"].map("{:.2f}".format, na_action="ignore"),
+            "duplicates": rows["duplicates"].map("{:.0f}".format, na_action="ignore"),
+            "seconds": rows["seconds"].map("{:.0f}".format, na_action="ignore"),
         }
-        return pd.DataFrame(columns).set_index(rows["run"])
+        return pd.DataFrame(columns).fillna("–")
 
     def summary(self) -> str:
-        this = self.runs[self.runs["run"] == self.this].iloc[0]
-        lines = [f"{self.this}: {this.correct} of {this.total} test photos correct.", self._difference()]
+        runs = self.runs.set_index("run")
+        this = runs.loc[self.this]
+        lines = [f"{self.this}: {this['correct']} of {this['total']} test photos correct."]
+        if self.best is None:
+            lines.append("No other run was tested on the same photos.")
+        else:
+            other = runs.loc[self.best]
+            p_value = f"p = {self.p_value:.2g}"
+            if self.choices > 1:
+                p_value += f", corrected for the choice among {self.choices}"
+            which = "The other run" if len(runs) == 2 else f"Best of {len(runs) - 1} other runs"
+            lines.append(
+                f"{which} on the same photos: {self.best} ({other['backbone']}, "
+                f"head {other['head']}), {other['correct']} correct. Only this run is correct on {self.won}, only the "
+                f"other on {self.lost}: this run is {self.state} (McNemar's exact test, {p_value})."
+            )
         if self.elsewhere:
             counts = [f"{count} on {dataset}" for dataset, count in sorted(self.elsewhere.items())]
             lines.append(f"Not compared, because they have other test photos: runs {', '.join(counts)}.")
         if self.unusable:
             lines.append(f"Not used: {'; '.join(self.unusable)}.")
         return "\n".join(lines)
-
-    def _difference(self) -> str:
-        if self.best is None:
-            return "No other run was tested on the same photos."
-        other = self.runs[self.runs["run"] == self.best].iloc[0]
-        count = len(self.runs) - 1
-        which = "The other run" if count == 1 else f"The best of {count} other runs"
-        text = f"{which} on the same photos, {self.best} ({other.backbone}, head {other['head']}): {other.correct}."
-        if not self.won + self.lost:
-            return f"{text} Both are correct on the same photos."
-        corrected = f", corrected for the choice among {self.choices}" if self.choices > 1 else ""
-        return (
-            f"{text} {self.won} photos are correct only in this run, {self.lost} only in the other: this run is "
-            f"{self.state} (McNemar's exact test, p = {self.p_value:.2g}{corrected})."
-        )
 
     def plot(self) -> Figure | None:
         """Return the test accuracy of each run with its interval, this run filled."""
@@ -115,8 +96,8 @@ class RunComparison(Result):
             mine = row.run == self.this
             colour = BLUE if mine else GREY
             plot_interval(axis, place, row.accuracy, (row.low, row.high), colour=colour, filled=mine)
-        names = [f"{run} (this run)" if run == self.this else run for run in rows["run"]]
-        axis.set_yticks(range(len(rows)), [short_name(name, 46) for name in names], parse_math=False)
+        names = rows["run"].replace(self.this, f"{self.this} (this run)").map(lambda name: short_name(name, 46))
+        axis.set_yticks(range(len(rows)), names, parse_math=False)
         axis.set_ylim(len(rows) - 0.5, -0.7)  # the newest last, as in the table
         axis.set_title("Accuracy of runs on the same test photos")
         accuracy_axis(axis, rows["low"].min())
@@ -144,40 +125,47 @@ def compare_runs(run_folder: Path) -> RunComparison:
     ValueError
         This run has no line in runs.jsonl or no predictions.csv yet.
     """
-    lines, unusable = read_lines(run_folder.parent / "runs.jsonl")
-    this = next((line for line in lines if line["run"] == run_folder.name), None)
-    if this is None:
-        raise ValueError(f"{run_folder.name} has no line in runs.jsonl yet: call report.finish() first.")
-    test_photos = read_test_photos(run_folder)
+    lines, unusable = _read_lines(run_folder.parent / "runs.jsonl")
+    name = run_folder.name
+    if name not in lines:
+        raise ValueError(f"{name} has no line in runs.jsonl yet: call report.finish() first.")
+    this = lines[name]
+    test_photos = _read_test_photos(run_folder)
     rows, correct_by_run = [], {}
     elsewhere: Counter[str] = Counter()
-    for line in lines:
+    for run, line in lines.items():
         correct = None
-        if all(line.get(key) == this.get(key) for key in ("dataset", "classes")):
+        if line.get("dataset") == this.get("dataset") and line.get("classes") == this.get("classes"):
             try:
-                correct = align(test_photos, read_test_photos(run_folder.parent / line["run"]))
+                correct = _align(test_photos, _read_test_photos(run_folder.parent / run))
             except ValueError as error:
                 unusable.append(str(error))
                 continue
         if correct is None:
             elsewhere[str(line.get("dataset"))] += 1
         else:
-            correct_by_run[line["run"]] = correct
+            correct_by_run[run] = correct
             rows.append(_row(line, correct))
-    runs = pd.DataFrame(rows)
-    others = runs[runs["run"] != this["run"]].iloc[::-1]
-    best, won, lost, p_value, choices = None, 0, 0, 1.0, 0
-    if len(others):
-        best = str(others.loc[others["correct"].idxmax(), "run"])  # of equals the newest
-        mine, other = correct_by_run[this["run"]], correct_by_run[best]
-        won, lost = int((mine & ~other).sum()), int((other & ~mine).sum())
-        choices = len({correct_by_run[run].tobytes() for run in others["run"]})
-        p_value = min(1.0, choices * mcnemar(mine, other))
-    return RunComparison(runs, this["run"], best, won, lost, p_value, choices, dict(elsewhere), unusable)
+    runs, mine = pd.DataFrame(rows), correct_by_run.pop(name)
+    if not correct_by_run:
+        return RunComparison(runs, name, dict(elsewhere), unusable)
+    best = max(reversed(correct_by_run), key=lambda run: correct_by_run[run].sum())  # of equals the newest
+    other, choices = correct_by_run[best], len({correct.tobytes() for correct in correct_by_run.values()})
+    return RunComparison(
+        runs,
+        name,
+        dict(elsewhere),
+        unusable=unusable,
+        best=best,
+        won=int((mine & ~other).sum()),
+        lost=int((other & ~mine).sum()),
+        choices=choices,
+        p_value=min(1.0, choices * mcnemar(mine, other)),
+    )
 
 
-def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return the runs in runs.jsonl, of each name the last one, and what could not be read."""
+def _read_lines(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """Return the lines of runs.jsonl by run, of each name the last, and what could not be read."""
     runs: dict[str, dict[str, Any]] = {}
     unusable = []
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -185,57 +173,45 @@ def read_lines(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         if not line.strip():
             continue
         try:
-            run = json.loads(line)
-            name = run["run"]
-            if not isinstance(name, str) or safe_name(name) != name:
+            content = json.loads(line)
+            name = content["run"]
+            if safe_name(name) != name:
                 raise ValueError("not the name of a run")
+            runs.pop(name, None)  # so that it comes last
+            runs[name] = content
         except (ValueError, KeyError, TypeError):
             unusable.append(f"line {number} of {path.name} is not a complete line of a run")
-            continue
-        runs.pop(name, None)  # so that it comes last
-        runs[name] = run
-    return list(runs.values()), unusable
+    return runs, unusable
 
 
-def read_test_photos(run_folder: Path) -> pd.DataFrame:
-    """Return the test photos in a run's predictions.csv: original, label, predicted, and digest where it has one.
-
-    Raises
-    ------
-    ValueError
-        There is no such table. The message says why.
-    """
-    path = run_folder / "predictions.csv"
-    name = f"{path.parent.name}/{path.name}"
+def _read_test_photos(run_folder: Path) -> pd.DataFrame:
+    """Return the test photos in a run's predictions.csv, or raise a ValueError that says why there are none."""
+    name = f"{run_folder.name}/predictions.csv"
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
+        table = pd.read_csv(run_folder / "predictions.csv", dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise ValueError(f"{name} does not exist") from None
     except (ValueError, OSError) as error:  # the errors of pandas are ValueErrors
         raise ValueError(f"{name} cannot be read ({error})") from error
-    if missing := [column for column in _NEEDED if column not in table]:
-        raise ValueError(f"{name} has no column {', '.join(missing)}")
-    columns = [column for column in ("original", "digest", "label", "predicted") if column in table]
-    return table.loc[table["split"] == "test", columns]
+    if missing := {"original", "label", "split", "predicted"} - set(table):
+        raise ValueError(f"{name} has no column {', '.join(sorted(missing))}")
+    return table[table["split"] == "test"]
 
 
-def align(test_photos: pd.DataFrame, other: pd.DataFrame) -> np.ndarray | None:
+def _align(test_photos: pd.DataFrame, other: pd.DataFrame) -> np.ndarray | None:
     """Return which of `test_photos` another run predicts correctly, bool (n,), None if it has other test photos."""
-    key = "digest" if "digest" in test_photos and "digest" in other else "original"
-    indexed = []
-    for table in (test_photos, other):  # a photo that occurs twice is counted twice
-        occurrence = table.groupby([key, "label"]).cumcount()
-        indexed.append(table.set_index([table[key], table["label"], occurrence]))
-    mine, others = indexed
-    if len(mine) != len(others) or set(mine.index) != set(others.index):
+    photo = "digest" if "digest" in test_photos and "digest" in other else "original"
+    keys = [photo, "label", "occurrence"]  # a photo that occurs twice is counted twice
+    mine, others = (table.assign(occurrence=table.groupby(keys[:2]).cumcount()) for table in (test_photos, other))
+    both = mine[keys].merge(others[[*keys, "predicted"]], how="left")
+    if len(mine) != len(others) or both["predicted"].isna().any():
         return None
-    ordered = others.loc[mine.index]
-    return (ordered["predicted"] == ordered["label"]).to_numpy()
+    return (both["predicted"] == both["label"]).to_numpy()
 
 
 def _row(line: dict[str, Any], correct: np.ndarray) -> dict[str, Any]:
     count, total = int(correct.sum()), len(correct)
-    low, high = wilson(count, total) or (float("nan"), float("nan"))
+    low, high = wilson(count, total) or (np.nan, np.nan)
     return {
         "run": line["run"],
         "dataset": line.get("dataset"),
@@ -243,7 +219,7 @@ def _row(line: dict[str, Any], correct: np.ndarray) -> dict[str, Any]:
         "head": _head(line),
         "correct": count,
         "total": total,
-        "accuracy": count / total if total else float("nan"),
+        "accuracy": count / total,
         "low": low,
         "high": high,
         "cross_validation": _inner(line, "cross_validation", "mean"),
@@ -254,7 +230,7 @@ def _row(line: dict[str, Any], correct: np.ndarray) -> dict[str, Any]:
 
 def _head(line: dict[str, Any]) -> str:
     units = _inner(line, "settings", "HEAD")
-    if not isinstance(units, list):
+    if units is None:
         return "?"
     text = "-".join(map(str, units)) or "none"
     if _inner(line, "settings", "BATCH_NORM"):
@@ -267,7 +243,3 @@ def _head(line: dict[str, Any]) -> str:
 def _inner(line: dict[str, Any], key: str, inner: str) -> Any:
     part = line.get(key)
     return part.get(inner) if isinstance(part, dict) else None
-
-
-def _format(value: Any, form: str) -> str:
-    return format(value, form) if isinstance(value, int | float) and value == value else "–"

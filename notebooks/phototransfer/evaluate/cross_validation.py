@@ -1,6 +1,6 @@
 """Cross-validation of the configured head, and the trainings that other results on the same folds use."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,33 +36,20 @@ class CrossValidator:
     build_head: "BuildHead"
     fit_head: "FitHead"
     settings: Mapping[str, Any]
-    _computed: dict[tuple[str, str], Any] = field(init=False, default_factory=dict, repr=False)
-
-    @property
-    def folds(self) -> Folds | None:
-        """Folds of all photos, None if cross-validation is off or impossible."""
-        return self._once("folds", lambda: make_folds(self.photos, self.settings["CV_FOLDS"], self.settings["SEED"]))
+    _configured: dict[str, np.ndarray] = field(init=False, default_factory=dict, repr=False)
 
     @property
     def folds_without_test(self) -> Folds | None:
-        """Folds of the training and validation photos, for every choice between heads; None as for `folds`."""
-        return self._once("folds_without_test", lambda: self.make_folds_without_test(self.settings["CV_FOLDS"]))
-
-    def make_folds_without_test(self, n_folds: int) -> Folds | None:
-        """Return folds of the training and validation photos, see `make_folds`."""
-        return make_folds(self.photos, n_folds, self.settings["SEED"], without_test=True)
+        """Folds of the training and validation photos, for every choice between heads; None: see `skipped`."""
+        return make_folds(self.photos, self.settings["CV_FOLDS"], self.settings["SEED"], without_test=True)
 
     def skipped(self, name: str) -> Skipped:
         """Return a result that says why there are no folds."""
         n_folds = self.settings["CV_FOLDS"]
         if not n_folds:
             return Skipped(name, "Cross-validation and what needs its folds is off (CV_FOLDS = 0).")
-        needed, classes = min_photos_per_class(n_folds), self.photos["label"].nunique()
-        return Skipped(
-            name,
-            f"CV_FOLDS = {n_folds} needs {needed} different photos per class, and fewer than two of the {classes} "
-            "classes have them: add photos, or set CV_FOLDS lower.",
-        )
+        needed = f"{min_photos_per_class(n_folds)} different photos in at least two classes"
+        return Skipped(name, f"CV_FOLDS = {n_folds} needs {needed}: add photos, or set CV_FOLDS lower.")
 
     def predict_folds(
         self, folds: Folds, *, settings: Mapping[str, Any] | None = None, parts: Sequence[Fold] | None = None
@@ -82,45 +69,29 @@ class CrossValidator:
             seed = (settings["SEED"] + fold.number) % 2**32
             yield fold, trainer.predict(train=train, val=val, x=plain[fold.test], seed=seed)
 
-    def out_of_fold(
-        self,
-        folds: Folds,
-        *,
-        bar: "tqdm[Any]",
-        settings: Mapping[str, Any] | None = None,
-        parts: Sequence[Fold] | None = None,
-    ) -> np.ndarray:
-        """Return the class predicted for each photo by the head of its fold, int (n,), see `predict_folds`."""
+    def out_of_fold(self, folds: Folds, *, bar: "tqdm[Any]", **options: Any) -> np.ndarray:
+        """Return the class predicted for each photo by the head of its fold, int (n,); options of `predict_folds`."""
         predicted = np.full(len(folds.labels), -1)
-        for fold, classes in self.predict_folds(folds, settings=settings, parts=parts):
+        for fold, classes in self.predict_folds(folds, **options):
             predicted[fold.test] = classes
             bar.update()
         return predicted
 
     def configured_correct(self) -> np.ndarray:
-        """Tell for each representative photo of `folds_without_test` if the configured head is correct, bool (k,)."""
-        folds = self.folds_without_test
+        """Return `correct` of `folds_without_test` for the configured head, trained once for the current settings."""
+        key, folds = repr(sorted(self.settings.items())), self.folds_without_test
         assert folds is not None
-
-        def compute() -> np.ndarray:
+        if key not in self._configured:
             with progress("Configured head", folds.n_folds, unit="training") as bar:
-                return folds.correct(self.out_of_fold(folds, bar=bar))
-
-        return self._once("configured_correct", compute)
-
-    def _once(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return what `compute` returns, computed once for the current settings."""
-        key = name, repr(sorted(self.settings.items()))
-        if key not in self._computed:
-            self._computed[key] = compute()
-        return self._computed[key]
+                self._configured[key] = folds.correct(self.out_of_fold(folds, bar=bar))
+        return self._configured[key]
 
 
 @dataclass(frozen=True)
 class CrossValidation(Result):
     """Scores of the configured head on photos that it was not trained on; near-duplicates count once.
 
-    `table` has one row per fold: fold, photos, correct, accuracy. `test_score` is that of `comparable_test_score`.
+    `table` is that of `score_table` by fold, `test_score` that of `comparable_test_score`.
 
     Notes
     -----
@@ -142,11 +113,7 @@ class CrossValidation(Result):
 
     @property
     def agreement(self) -> str:
-        """Return how the test score compares: "agrees", "too few", "better", "worse", or "none" without test photos.
-
-        It differs if the interval of the difference excludes 0. That interval treats the two scores as independent;
-        the test photos are among the cross-validated ones, so it is rather wide.
-        """
+        """How the test score compares. The test photos are cross-validated too, so the interval used is rather wide."""
         interval = wilson(*self.test_score)
         if interval is None:
             return "none"
@@ -157,34 +124,29 @@ class CrossValidation(Result):
 
     def summary(self) -> str:
         folds, scores, total = self.folds, self.table["accuracy"], self.score[1]
+        agreement = {
+            "none": "There is nothing to compare.",
+            "better": "That is significantly better: the test photos are easier than the others.",
+            "worse": "That is significantly worse: the test photos are harder than the others.",
+            "too few": "That does not contradict it, but on so few photos it is less reliable.",
+            "agrees": "That agrees with it.",
+        }
         lines = [
-            f"{plural(total, 'different photo')} of {len(folds.classes)} classes in {folds.n_folds} folds. Test photos "
-            "are among them, because nothing is chosen by this score."
+            f"{plural(total, 'different photo')} of {len(folds.classes)} classes in {folds.n_folds} folds; "
+            f"{plural(len(folds.rows) - total, 'near-duplicate')} not counted. Test photos take part, because nothing "
+            "is chosen by this score.",
+            f"Cross-validation: {format_score(*self.score)}. The folds score {scores.min():.2f} to {scores.max():.2f} "
+            f"(mean {scores.mean():.2f}, standard deviation {scores.std():.2f}).",
+            f"Comparable test photos: {format_score(*self.test_score)}. {agreement[self.agreement]}",
         ]
-        if near_duplicates := len(folds.rows) - total:
-            lines.append(f"Near-duplicates that stay in the fold of their group and do not count: {near_duplicates}.")
         if folds.left_out:
             names = shorten_list([f"{name} ({size})" for name, size in folds.left_out.items()])
             lines.append(f"Left out, fewer than {min_photos_per_class(folds.n_folds)} different photos: {names}.")
-        lines.append(
-            f"Cross-validation: {format_score(*self.score)}. The folds score {scores.min():.2f} to {scores.max():.2f} "
-            f"(mean {scores.mean():.2f}, standard deviation {scores.std():.2f})."
-        )
-        test = f"test score ({format_score(*self.test_score)})"
-        sentences = {
-            "none": "There is no test score to compare it with.",
-            "better": f"The {test} is significantly better: the test photos are easier than the others.",
-            "worse": f"The {test} is significantly worse: the test photos are harder than the others.",
-            "too few": f"The {test} does not contradict it, but on so few photos it is less reliable.",
-            "agrees": f"The {test} agrees with it.",
-        }
-        lines.append(sentences[self.agreement])
         if self.fine_tuned:
             lines.append("The heads of the folds are trained without fine-tuning.")
         return "\n".join(lines)
 
     def plot(self) -> Figure:
-        """Return the score of each fold, of all photos and of the test photos, the last two with their intervals."""
         scores, low = self.table["accuracy"], 1.0
         figure, axis = plt.subplots(figsize=(7, 2.6))
         heights = 2 + np.linspace(-0.16, 0.16, len(scores))
@@ -215,19 +177,24 @@ class CrossValidation(Result):
 
 def cross_validate(validator: CrossValidator) -> CrossValidation | Skipped:
     """Train the configured head once per fold of all photos, and test each on the photos of its fold."""
-    folds = validator.folds
+    folds = make_folds(validator.photos, validator.settings["CV_FOLDS"], validator.settings["SEED"])
     if folds is None:
         return validator.skipped(CrossValidation.name)
     with progress("Cross-validation", folds.n_folds, unit="training") as bar:
         predicted = validator.out_of_fold(folds, bar=bar)
+    correct = predicted == folds.labels
+    by_fold = {fold.number: correct[fold.test][folds.representative[fold.test]] for fold in folds.folds}
+    test_score, fine_tuned = comparable_test_score(folds, validator.photos), validator.settings["FINE_TUNE_LAYERS"] > 0
+    return CrossValidation(folds, score_table(by_fold, "fold"), test_score, fine_tuned=fine_tuned)
+
+
+def score_table(correct: Mapping[Any, np.ndarray], key: str) -> pd.DataFrame:
+    """Return one row per array of bool: its `key`, photos, correct, accuracy, low and high (95 % Wilson interval)."""
     rows = []
-    for fold in folds.folds:
-        tested = fold.test[folds.representative[fold.test]]
-        correct = int((predicted[tested] == folds.labels[tested]).sum())
-        rows.append((fold.number, len(tested), correct, correct / len(tested)))
-    table = pd.DataFrame(rows, columns=["fold", "photos", "correct", "accuracy"])
-    test_score = comparable_test_score(folds, validator.photos)
-    return CrossValidation(folds, table, test_score, fine_tuned=validator.settings["FINE_TUNE_LAYERS"] > 0)
+    for name, values in correct.items():
+        low, high = wilson(values.sum(), len(values)) or (0.0, 1.0)
+        rows.append((name, len(values), int(values.sum()), float(values.mean()), low, high))
+    return pd.DataFrame(rows, columns=[key, "photos", "correct", "accuracy", "low", "high"])
 
 
 def comparable_test_score(folds: Folds, photos: pd.DataFrame) -> tuple[int, int]:

@@ -21,16 +21,12 @@ class Fold:
 
 @dataclass(frozen=True)
 class Folds:
-    """The photos of a cross-validation and its folds.
+    """The n photos of a cross-validation and its folds.
 
     Attributes
     ----------
-    rows : int array of shape (n,)
-        Positions of the photos in the table of photos.
-    labels : int array of shape (n,)
-        Positions in `classes`.
-    groups : int array of shape (n,)
-        The same number for near-duplicates.
+    rows, labels, groups : int arrays of shape (n,)
+        Positions in the table of photos and in `classes`; the same number of group for near-duplicates.
     representative : bool array of shape (n,)
         The first photo of each group, the only one that counts in a score: duplicates are one piece of evidence.
     left_out : dict
@@ -48,47 +44,32 @@ class Folds:
 
     def correct(self, predicted: np.ndarray) -> np.ndarray:
         """Tell which representative photos are predicted correctly, bool (k,); predicted: int (n,)."""
-        correct: np.ndarray = (predicted == self.labels)[self.representative]
-        return correct
+        return (predicted == self.labels)[self.representative]
 
 
 def make_folds(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test: bool = False) -> Folds | None:
     """Assign the photos to folds, and in each fold set aside validation photos for early stopping.
 
-    Photos of one group, near-duplicates, are never on both sides of a fold. The share of validation photos is that of
-    the table. Classes with fewer different photos than `min_photos_per_class` are left out.
-
-    Parameters
-    ----------
-    photos : DataFrame
-        The table of photos, with the columns label, split, group and digest.
-    without_test : bool
-        Use training and validation photos only: for everything that is chosen by its score.
-
-    Returns
-    -------
-    Folds or None
-        None if `n_folds` is 0 or fewer than two classes remain.
+    Photos of one group are never on both sides of a fold. The share of validation photos is that of the table. Classes
+    with fewer different photos than `min_photos_per_class` are left out; returns None if `n_folds` is 0 or fewer than
+    two classes remain. With `without_test` no test photo takes part: for everything that is chosen by its score.
     """
-    if not n_folds:
-        return None
-    usable = photos["split"].isin(["train", "val"]) if without_test else pd.Series(True, index=photos.index)
+    usable = photos["split"].isin(["train", "val"]) | (not without_test)
     different = photos[usable].drop_duplicates("group")["label"].value_counts()
     sizes = different.reindex(sorted(photos.loc[usable, "label"].unique()), fill_value=0)
     classes = list(sizes.index[sizes >= min_photos_per_class(n_folds)])
-    if len(classes) < 2:
+    if not n_folds or len(classes) < 2:
         return None
     rows = np.flatnonzero(usable & photos["label"].isin(classes))
     table = photos.iloc[rows].reset_index(drop=True)
     labels = table["label"].map(classes.index).to_numpy(dtype=np.int64)
     groups = pd.factorize(table["group"])[0]
     fold_of = assign_folds(labels, groups, n_folds, seed)
-    counts = table["split"].value_counts().reindex(["train", "val"], fill_value=0)
-    val_share = max(counts["val"], 1) / max(counts.sum(), 2)
-    unassigned = table.assign(split=None)
+    n_val, n_train = ((table["split"] == name).sum() for name in ("val", "train"))
+    val_share = max(n_val, 1) / max(n_val + n_train, 2)
     folds = []
     for number in range(n_folds):
-        split = assign_splits(unassigned[fold_of != number], {"val": val_share}, seed + number)
+        split = assign_splits(table[fold_of != number].assign(split=None), {"val": val_share}, seed + number)
         train, val = (split.index[split == name].to_numpy() for name in ("train", "val"))
         folds.append(Fold(number, train, val, np.flatnonzero(fold_of == number)))
     representative = ~pd.Series(groups).duplicated().to_numpy()

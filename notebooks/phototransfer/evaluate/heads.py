@@ -18,11 +18,11 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from phototransfer.console import progress
-from phototransfer.evaluate.cross_validation import CrossValidator
+from phototransfer.console import plural, progress
+from phototransfer.evaluate.cross_validation import CrossValidator, score_table
 from phototransfer.evaluate.folds import Folds, assign_folds
 from phototransfer.report import Result, Skipped
-from phototransfer.stats import format_share, holm, mcnemar, paired_gain, wilson
+from phototransfer.stats import format_share, holm, mcnemar, paired_gain
 from phototransfer.style import BLUE, GREEN, accuracy_axis, plot_interval
 
 MAJORITY, NEAREST, LOGISTIC = "majority class", "nearest class mean", "logistic regression"
@@ -39,13 +39,10 @@ class HeadComparison(Result):
     Attributes
     ----------
     table : DataFrame
-        One row per model: model, photos, correct, accuracy, low, high (95 % Wilson interval), p_value (McNemar's exact
-        test against the best model), p_corrected (Holm, for all pairs, because the best is known only afterwards),
-        not_worse (p_corrected >= 0.05), configured.
+        That of `score_table` by model, with p_value (McNemar's exact test against the best model), p_corrected (Holm,
+        for all pairs, because the best is known only afterwards), not_worse (p_corrected >= 0.05) and configured.
     with_validation : tuple of float
         Gain in accuracy, with its 95 % interval, of logistic regression that is trained on the validation photos too.
-    head : list of int
-        The configured HEAD.
     """
 
     name = "comparison_of_heads"
@@ -65,42 +62,31 @@ class HeadComparison(Result):
 
     def summary(self) -> str:
         table = self.table.set_index("model")
-        accuracy, p_corrected = table["accuracy"].map(format_share), table.at[self.simplest, "p_corrected"]
-        lines = [
-            f"Best: {self.best}, accuracy {accuracy[self.best]} on {table['photos'].iloc[0]} different training and "
-            "validation photos. No test photo is used."
-        ]
-        if self.simplest == self.best:
-            lines.append("Every simpler model is significantly worse.")
-        else:
-            lines.append(
-                f"Simplest that is not significantly worse: {self.simplest}, {accuracy[self.simplest]} (p = "
-                f"{p_corrected:.2f}, corrected for the number of comparisons)."
-            )
-        own = _model_name(self.head)
-        if not table.at[own, "not_worse"]:
-            lines.append(f"The configured head, {own}, is significantly worse than the best: {accuracy[own]}.")
+        accuracy, own = table["accuracy"].map(format_share), _model_name(self.head)
         gain, low, high = self.with_validation
-        lines.append(
-            "All models are trained on the same photos; heads use the validation photos for early stopping. Logistic "
-            f"regression does not need them: trained on both, it reaches {table.at[LOGISTIC, 'accuracy'] + gain:.2f} "
-            f"({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})."
+        return (
+            f"Best: {self.best}, accuracy {accuracy[self.best]}. Simplest that is not significantly worse: "
+            f"{self.simplest}, {accuracy[self.simplest]} (p = {table.at[self.simplest, 'p_corrected']:.2f}, corrected "
+            f"for the number of comparisons). Configured: {own}, {accuracy[own]}. No test photo is used.\n"
+            "Heads need the validation photos for early stopping. Logistic regression trained on these too reaches "
+            f"{table.at[LOGISTIC, 'accuracy'] + gain:.2f} ({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})."
         )
-        return "\n".join(lines)
 
     def advice(self) -> list[str]:
         if self.simplest == MAJORITY:
             return ["No head is significantly better than the majority class: add photos or set another BACKBONE."]
-        heads = {_model_name(units): list(units) for units in _heads(self.head)} | {NEAREST: [], LOGISTIC: []}
-        head, own = heads[self.simplest], self.table[self.table["configured"]].iloc[0]
+        head = {_model_name(units): units for units in _heads(self.head)}.get(self.simplest, [])
         if head == self.head:
             return []
-        if own["not_worse"]:
-            return [f"{self.simplest.capitalize()} is not significantly worse than the best head: set HEAD = {head}."]
-        return [f"HEAD = {self.head} is significantly worse than {self.best}: set HEAD = {head}."]
+        own = self.table[self.table["configured"]].iloc[0]
+        state = "not significantly worse than the best" if own["not_worse"] else "significantly worse than the best"
+        if own["model"] == self.best:
+            state = "the best"
+        change = f"set HEAD = {head}" if head else "HEAD = [] is the nearest setting and trains in seconds"
+        simplest = f"the simplest model that is not significantly worse is {self.simplest}"
+        return [f"HEAD = {self.head} is {state}; {simplest}: {change}."]
 
     def plot(self) -> Figure:
-        """Return the accuracy of every model with its interval, the simplest model on top."""
         table = self.table
         figure, axis = plt.subplots(figsize=(8, 1.9 + 0.36 * len(table)))
         for row in table.itertuples():
@@ -139,19 +125,18 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
         return validator.skipped(HeadComparison.name)
     own, configured = list(validator.settings["HEAD"]), validator.configured_correct()
     heads, x, correct = _heads(own), validator.features.plain[folds.rows], {}
-    # One of the heads is trained already, and logistic regression comes twice.
-    n_trainings = (len(_SIMPLE) + len(heads)) * folds.n_folds
+    n_trainings = (len(_SIMPLE) + len(heads)) * folds.n_folds  # one head is trained, logistic regression comes twice
     with progress("Simpler and deeper heads", n_trainings, unit="training") as bar:
         for model, build in _SIMPLE.items():
             correct[model] = _cross_validate(folds, x, build, bar=bar)
         on_both = _cross_validate(folds, x, _SIMPLE[LOGISTIC], bar=bar, with_validation=True)
         for head in heads:
+            name = _model_name(head)
             if head == own:
-                correct[_model_name(head)] = configured
-                continue
-            settings = {**validator.settings, "HEAD": head}
-            predicted = validator.out_of_fold(folds, settings=settings, bar=bar)
-            correct[_model_name(head)] = folds.correct(predicted)
+                correct[name] = configured
+            else:
+                settings = {**validator.settings, "HEAD": head}
+                correct[name] = folds.correct(validator.out_of_fold(folds, settings=settings, bar=bar))
     return _compare(correct, own, paired_gain(correct[LOGISTIC], on_both))
 
 
@@ -162,30 +147,24 @@ def _heads(configured: Sequence[int]) -> list[list[int]]:
 
 
 def _model_name(head: Sequence[int]) -> str:
-    layers = "layer" if len(head) == 1 else "layers"
-    return f"{len(head)} Dense {layers} ({', '.join(map(str, head))})" if head else "no Dense layer"
+    return f"{plural(len(head), 'Dense layer')} ({', '.join(map(str, head))})" if head else "no Dense layer"
 
 
 def _compare(
     correct: dict[str, np.ndarray], head: list[int], with_validation: tuple[float, float, float]
 ) -> HeadComparison:
     """Compare models, from simple to complex, by whether each photo is correct: bool (n,) per model."""
-    best = max(correct, key=lambda model: correct[model].sum())  # of equals the first, which is the simplest
     pairs = list(combinations(correct, 2))
     p_values = np.array([mcnemar(correct[first], correct[second]) for first, second in pairs])
-    against_best = {best: (1.0, 1.0)}
+    table = score_table(correct, "model").set_index("model").assign(p_value=1.0, p_corrected=1.0)
+    best = table["correct"].idxmax()  # of equals the first, which is the simplest
     for (first, second), p_value, p_corrected in zip(pairs, p_values, holm(p_values), strict=True):
         if best in (first, second):
-            against_best[second if first == best else first] = (p_value, p_corrected)
-    rows = []
-    for model, values in correct.items():
-        count, total = int(values.sum()), len(values)
-        rows.append((model, total, count, count / total, *(wilson(count, total) or ()), *against_best[model]))
-    columns = ["model", "photos", "correct", "accuracy", "low", "high", "p_value", "p_corrected"]
-    table = pd.DataFrame(rows, columns=columns)
+            other = second if first == best else first
+            table.loc[other, ["p_value", "p_corrected"]] = p_value, p_corrected
     table["not_worse"] = table["p_corrected"] >= _ALPHA
-    table["configured"] = table["model"] == _model_name(head)
-    return HeadComparison(table, with_validation, head)
+    table["configured"] = table.index == _model_name(head)
+    return HeadComparison(table.reset_index(), with_validation, head)
 
 
 def _cross_validate(
@@ -205,8 +184,8 @@ def _cross_validate(
 def _logistic_regression(y: np.ndarray, groups: np.ndarray) -> Any:
     """Return logistic regression, classes balanced as for the heads, its strength to be chosen by inner folds."""
     options = {"class_weight": "balanced", "max_iter": 1000}
-    different = y[~pd.Series(groups).duplicated()]
-    fewest = min(int((different == label).sum()) for label in np.unique(y))
+    different = pd.Series(y)[~pd.Series(groups).duplicated()].value_counts()
+    fewest = different.reindex(np.unique(y), fill_value=0).min()
     if fewest < 2:  # too few for inner folds
         model = LogisticRegression(C=_STRENGTHS[1], **options)
     else:
@@ -214,8 +193,7 @@ def _logistic_regression(y: np.ndarray, groups: np.ndarray) -> Any:
         inner = [(np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)) for fold in np.unique(fold_of)]
         options |= {"l1_ratios": (0,), "scoring": "neg_log_loss", "use_legacy_attributes": False}
         model = LogisticRegressionCV(Cs=_STRENGTHS, cv=inner, **options)
-    # With fewer photos than features only as many directions matter as there are photos. Rotating onto them changes
-    # neither the L2 penalty nor the predictions, and it halves the time.
+    # The rotation onto as many directions as there are photos changes no prediction and halves the time.
     return make_pipeline(StandardScaler(), PCA(random_state=0), model)
 
 

@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from phototransfer.console import progress
-from phototransfer.evaluate.cross_validation import CrossValidator
+from phototransfer.evaluate.cross_validation import CrossValidator, score_table
 from phototransfer.evaluate.folds import Fold, Folds
 from phototransfer.report import Result, Skipped
-from phototransfer.stats import format_share, paired_gain, wilson
+from phototransfer.stats import format_share, paired_gain
 from phototransfer.style import BLUE
 
 _SHARES = (0.25, 0.5, 0.75)
@@ -21,15 +21,10 @@ _USEFUL = 0.02  # a smaller gain in accuracy is no reason to collect photos
 
 @dataclass(frozen=True)
 class LearningCurve(Result):
-    """The configured head with fewer training photos, always tested on the same ones; near-duplicates count once.
+    """The configured head with fewer training photos, always tested on the same ones.
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per share of the training photos: share, train (their number, mean of the folds), photos (tested),
-        correct, accuracy, low, high (95 % Wilson interval).
-    gain : tuple of float
-        Gain in accuracy from half of the training photos to all of them, with its 95 % interval.
+    `table` is that of `score_table` by share, with train: the mean number of training photos. `gain` is the gain in
+    accuracy from half of the training photos to all of them, with its 95 % interval.
     """
 
     name = "learning_curve"
@@ -38,7 +33,7 @@ class LearningCurve(Result):
 
     @property
     def verdict(self) -> str:
-        """Return whether more photos would help: "yes", "hardly" or "cannot tell"."""
+        """Would more photos help?"""
         _, low, high = self.gain
         return "yes" if low > 0 else "hardly" if high < _USEFUL else "cannot tell"
 
@@ -46,18 +41,17 @@ class LearningCurve(Result):
         half, full = (self.table[self.table["share"] == share].iloc[0] for share in (0.5, 1.0))
         gain, low, high = self.gain
         meaning = {
-            "yes": "Yes. The accuracy still rises with the number of photos.",
-            "hardly": "Hardly. For this backbone and head there are enough photos of this kind.",
-            "cannot tell": "Cannot tell. The gain may be zero or large enough to matter.",
+            "yes": "Yes, the accuracy still rises",
+            "hardly": "Hardly, for this backbone and head there are enough photos of this kind",
+            "cannot tell": "Cannot tell, the gain in accuracy may be zero or large enough to matter",
         }
         return (
-            f"Would more photos help? {meaning[self.verdict]} From {half['train']:.0f} to {full['train']:.0f} training "
-            f"photos the accuracy goes from {format_share(half['accuracy'])} to {format_share(full['accuracy'])} "
-            f"(change {gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}). No test photo is used."
+            f"Would more photos help? {meaning[self.verdict]}: {format_share(half['accuracy'])} with "
+            f"{half['train']:.0f} training photos, {format_share(full['accuracy'])} with {full['train']:.0f} (change "
+            f"{gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}). No test photo is used."
         )
 
     def plot(self) -> Figure:
-        """Return the accuracy by the number of training photos."""
         table = self.table
         figure, axis = plt.subplots(figsize=(6, 3.2))
         errors = [table["accuracy"] - table["low"], table["high"] - table["accuracy"]]
@@ -82,24 +76,20 @@ def learning_curve(validator: CrossValidator) -> LearningCurve | Skipped:
     folds = validator.folds_without_test
     if folds is None:
         return validator.skipped(LearningCurve.name)
-    correct = {1.0: validator.configured_correct()}
-    n_train = {1.0: np.mean([len(fold.train) for fold in folds.folds])}
+    correct, n_train = {}, {}
     with progress("Fewer photos", len(_SHARES) * folds.n_folds, unit="training") as bar:
         for share in _SHARES:
             parts = [_subsample(folds, fold, share, validator.settings["SEED"]) for fold in folds.folds]
             correct[share] = folds.correct(validator.out_of_fold(folds, parts=parts, bar=bar))
             n_train[share] = np.mean([len(part.train) for part in parts])
+    correct[1.0] = validator.configured_correct()
+    n_train[1.0] = np.mean([len(fold.train) for fold in folds.folds])
     return _curve(correct, n_train)
 
 
 def _curve(correct: dict[float, np.ndarray], n_train: dict[float, Any]) -> LearningCurve:
-    rows = []
-    for share in sorted(correct):
-        count, total = int(correct[share].sum()), len(correct[share])
-        low, high = wilson(count, total) or (0.0, 1.0)
-        rows.append((share, float(n_train[share]), total, count, count / total, low, high))
-    columns = ["share", "train", "photos", "correct", "accuracy", "low", "high"]
-    return LearningCurve(pd.DataFrame(rows, columns=columns), paired_gain(correct[0.5], correct[1.0]))
+    table = score_table(correct, "share").assign(train=list(n_train.values()))
+    return LearningCurve(table, paired_gain(correct[0.5], correct[1.0]))
 
 
 def _subsample(folds: Folds, fold: Fold, share: float, seed: int) -> Fold:

@@ -14,7 +14,7 @@ from sklearn import metrics
 from phototransfer.console import plural, short_name
 from phototransfer.report import Result
 from phototransfer.stats import format_score, format_share, wilson
-from phototransfer.style import BLUE, GREY, MAX_CLASSES, photo_grid, plot_epochs
+from phototransfer.style import BLUE, MAX_CLASSES, photo_grid, plot_epochs
 
 if TYPE_CHECKING:
     import keras
@@ -31,10 +31,9 @@ class TrainingHistory(Result):
     parameters: int
 
     @classmethod
-    def of(cls, history: "keras.callbacks.History | dict[str, list[float]]", head: "keras.Model") -> "TrainingHistory":
+    def of(cls, history: "keras.callbacks.History", head: "keras.Model") -> "TrainingHistory":
         """Return the result of `head.fit`."""
-        epochs = history if isinstance(history, dict) else history.history
-        return cls(pd.DataFrame(epochs), int(head.count_params()))
+        return cls(pd.DataFrame(history.history), int(head.count_params()))
 
     @property
     def best_epoch(self) -> int:
@@ -43,21 +42,18 @@ class TrainingHistory(Result):
 
     def summary(self) -> str:
         return (
-            f"{self.parameters:,} weights, trained for {plural(len(self.history), 'epoch')}; the best is epoch "
-            f"{self.best_epoch}.\nValidation can be better than training here: Dropout and class weights act in "
-            "training only, and the training values are means over an epoch in which the head still improved."
+            f"{self.parameters:,} weights, {plural(len(self.history), 'epoch')}, the best is epoch {self.best_epoch}.\n"
+            "Validation can be better than training: only training has Dropout, and its values are means over an epoch."
         )
 
     def advice(self) -> list[str]:
-        epochs = len(self.history)
         if self.history["val_loss"].isna().any():
             return ["The loss became infinite in training: lower LEARNING_RATE by a factor of 10."]
-        if self.best_epoch == epochs:
-            return [f"Validation still improved in the last epoch: set EPOCHS = {2 * epochs}."]
+        if self.best_epoch == len(self.history):
+            return [f"Validation still improved in the last epoch: set EPOCHS = {2 * self.best_epoch}."]
         return []
 
     def plot(self) -> Figure:
-        """Return loss and accuracy by epoch, the best epoch marked."""
         return plot_epochs(self.history, self.best_epoch, f"best epoch: {self.best_epoch}")
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -68,13 +64,7 @@ class TrainingHistory(Result):
 
 
 def add_predictions(photos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the table of photos with the columns predicted, probability and correct.
-
-    Parameters
-    ----------
-    probabilities : float array of shape (n_photos, n_classes)
-        Row for row with `photos`, columns in the order of `classes`.
-    """
+    """Return the table with the columns predicted, probability, correct; probabilities: float (n_photos, n_classes)."""
     predicted = np.asarray(classes, dtype=object)[probabilities.argmax(axis=1)]
     correct = predicted == photos["label"].to_numpy()
     return photos.assign(predicted=predicted, probability=probabilities.max(axis=1), correct=correct)
@@ -95,8 +85,7 @@ class Accuracy(Result):
         return (
             f"Test photos: {format_score(self.test_correct, self.test_total)}\n"
             f"Always predicting the largest class: {format_share(self.majority)}\n"
-            f"Training photos: {format_share(self.train)}; validation photos: {format_share(self.val)} (without "
-            "Dropout, weights of the best epoch)"
+            f"Training photos: {format_share(self.train)}; validation photos: {format_share(self.val)}, without Dropout"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,14 +101,14 @@ class Accuracy(Result):
 
 def measure_accuracy(photos: pd.DataFrame) -> Accuracy:
     """Measure the accuracy of the predictions in the table of photos."""
-    by_split, test = photos.groupby("split")["correct"].mean(), _test(photos)
-    majority = test["label"].value_counts(normalize=True).max()
+    by_split = photos.groupby("split")["correct"].mean()
+    test = _test(photos)
     return Accuracy(
-        float(by_split["train"]),
-        float(by_split["val"]),
+        train=float(by_split["train"]),
+        val=float(by_split["val"]),
         test_correct=int(test["correct"].sum()),
         test_total=len(test),
-        majority=float(majority),
+        majority=float(test["label"].value_counts(normalize=True).max()),
     )
 
 
@@ -131,12 +120,11 @@ class PerClass(Result):
     table: pd.DataFrame
 
     def summary(self) -> str:
-        precision, recall, f1 = (format_share(score) for score in self.to_dict().values())
+        precision, recall, f1 = map(format_share, self.to_dict().values())
         return f"Mean over the classes: precision {precision}, recall {recall}, F1 {f1}."
 
     def to_dict(self) -> dict[str, float]:
-        columns = {"precision": "precision", "recall": "recall", "f1": "f1-score"}
-        return {key: float(self.table.at["macro avg", column]) for key, column in columns.items()}
+        return self.table.loc["macro avg"].rename({"f1-score": "f1"}).drop("support").to_dict()
 
 
 def measure_per_class(photos: pd.DataFrame) -> PerClass:
@@ -155,28 +143,21 @@ class Confusion(Result):
     classes: list[str]
 
     @property
-    def total(self) -> int:
-        """Number of test photos."""
-        return int(self.matrix.sum())
-
-    @property
     def mistakes(self) -> pd.DataFrame:
         """One row per pair of classes: true, predicted, photos, of_class (all photos of the true class); most first."""
-        of_class, names = self.matrix.sum(axis=1), np.array(self.classes, dtype=object)
-        true, predicted = np.nonzero(self.matrix * (1 - np.eye(len(names), dtype=int)))
-        photos = self.matrix[true, predicted]
-        columns = {"true": names[true], "predicted": names[predicted], "photos": photos, "of_class": of_class[true]}
-        return pd.DataFrame(columns).iloc[np.lexsort((of_class[true], -photos))]  # of equals those of small classes
+        table = pd.DataFrame(self.matrix, self.classes, self.classes).rename_axis(index="true", columns="predicted")
+        table = table.stack().reset_index(name="photos")
+        table["of_class"] = table.groupby("true")["photos"].transform("sum")
+        wrong = table[(table["true"] != table["predicted"]) & (table["photos"] > 0)]
+        return wrong.sort_values(["photos", "of_class"], ascending=[False, True], ignore_index=True)
 
     def summary(self) -> str:
-        mistakes, photos = self.mistakes, plural(self.total, "test photo")
+        mistakes, photos = self.mistakes, plural(self.matrix.sum(), "test photo")
         if mistakes.empty:
             return f"No mistakes on {photos}."
-        first = mistakes.iloc[0]
-        return (
-            f"{plural(mistakes['photos'].sum(), 'mistake')} on {photos}. Most frequent: {first['true']} predicted as "
-            f"{first['predicted']}, {first['photos']} of {plural(first['of_class'], 'photo')}."
-        )
+        most, total = mistakes.iloc[0], plural(mistakes["photos"].sum(), "mistake")
+        often = f"most often {most['true']} predicted as {most['predicted']} ({most['photos']} of {most['of_class']})"
+        return f"{total} on {photos}, {often}."
 
     def plot(self) -> Figure | None:
         """Return the confusion matrix, or for many classes the most frequent mistakes if there are any."""
@@ -189,22 +170,24 @@ class Confusion(Result):
         metrics.ConfusionMatrixDisplay(self.matrix).plot(ax=axis, cmap="Blues", colorbar=False)
         axis.set_xticks(range(len(names)), names, rotation=90 if vertical else 0, parse_math=False)
         axis.set_yticks(range(len(names)), names, parse_math=False)
-        axis.set(title=plural(self.total, "test photo"), xlabel="predicted class", ylabel="true class")
+        axis.set(title=plural(self.matrix.sum(), "test photo"), xlabel="predicted class", ylabel="true class")
         return figure
 
     def _plot_mistakes(self) -> Figure:
-        shown = self.mistakes.head(MAX_CLASSES)
-        names = [f"{short_name(row.true)} → {short_name(row.predicted)}" for row in shown.itertuples()]
+        mistakes = self.mistakes
+        shown = mistakes.head(MAX_CLASSES)
         figure, axis = plt.subplots(figsize=(8, 1.4 + 0.25 * len(shown)))
-        bars = axis.barh(range(len(shown)), shown["photos"], color=BLUE)
-        axis.set_yticks(range(len(shown)), names, parse_math=False)
+        bars = axis.barh(shown.index, shown["photos"], color=BLUE)
+        names = shown["true"].map(short_name) + " → " + shown["predicted"].map(short_name)
+        axis.set_yticks(shown.index, names, parse_math=False)
         axis.bar_label(bars, [f"{row.photos} of {row.of_class}" for row in shown.itertuples()], padding=4, fontsize=9)
         axis.set(xlim=(0, 1.15 * shown["photos"].max()), xlabel="test photos")
-        title = f"{plural(self.mistakes['photos'].sum(), 'mistake')} on {plural(self.total, 'test photo')}"
-        pairs = f"{len(shown)} of {len(self.mistakes)} pairs of true class → predicted class"
-        figure.suptitle(f"{title}: {pairs}", x=0.01, ha="left", size=11)  # the names leave little room above the axis
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.invert_yaxis()
+        title = (
+            f"{plural(self.matrix.sum(), 'test photo')}: {len(shown)} of {len(mistakes)} pairs true → predicted class"
+        )
+        figure.suptitle(title, x=0.01, ha="left", size=11)  # the names leave little room above the axis
         return figure
 
     def to_dict(self) -> dict[str, Any]:
@@ -221,13 +204,13 @@ def confusion(photos: pd.DataFrame, classes: Sequence[str]) -> Confusion:
 class Ranking(Result):
     """How well the probabilities rank the classes of the `total` test photos.
 
-    `roc` has the false and true positive rates if there are two classes, the first one being positive; `top_k` has the
-    share of photos whose true class is among the k most probable, by k, if there are more.
+    `roc` has the false and true positive rates if there are two classes, `positive` being the positive one; `top_k` has
+    the share of photos whose true class is among the k most probable, by k.
     """
 
     name = "ranking"
-    classes: list[str]
     total: int
+    positive: str
     roc: tuple[np.ndarray, ...]
     top_k: dict[int, float]
 
@@ -241,22 +224,16 @@ class Ranking(Result):
         """Return the ROC curve for two classes, the top-k accuracy for more."""
         photos = plural(self.total, "test photo")
         if self.roc:
-            figure, axis = plt.subplots(figsize=(4.6, 4.6))
-            axis.plot([0, 1], [0, 1], color=GREY, linestyle=":")
-            axis.annotate("chance level", (0.5, 0.46), color=GREY, fontsize=9, va="top")
-            axis.plot(*self.roc, color=BLUE, linewidth=2, clip_on=False)
-            axis.set(
-                xlim=(0, 1), ylim=(0, 1), xlabel="false positive rate", ylabel="true positive rate", aspect="equal"
-            )
+            display = metrics.RocCurveDisplay(fpr=self.roc[0], tpr=self.roc[1])
+            display.plot(plot_chance_level=True, despine=True)
             title = f"ROC curve, {photos}: AUC {format_share(metrics.auc(*self.roc))}"
-            axis.set_title(f"{title}\npositive class: {short_name(self.classes[0])}", parse_math=False)
-            return figure
+            display.ax_.set_title(f"{title}\npositive class: {short_name(self.positive)}", parse_math=False)
+            return display.figure_
         figure, axis = plt.subplots(figsize=(6, 3.2))
         bars = axis.bar(list(self.top_k), list(self.top_k.values()), color=BLUE)
-        axis.bar_label(bars, [format_share(share) for share in self.top_k.values()], padding=2, fontsize=9)
-        axis.set(xlabel="k", ylabel="share of test photos", ylim=(0, 1.1), xticks=list(self.top_k))
-        axis.set_yticks(np.linspace(0, 1, 6))
-        axis.set_title(f"True class among the k most probable, {photos}")
+        axis.bar_label(bars, fmt=format_share, padding=2, fontsize=9)
+        axis.set(xlabel="k", xticks=list(self.top_k), ylabel="share of test photos", yticks=np.linspace(0, 1, 6))
+        axis.set(ylim=(0, 1.1), title=f"True class among the k most probable, {photos}")
         return figure
 
     def to_dict(self) -> dict[str, Any]:
@@ -267,50 +244,39 @@ class Ranking(Result):
 
 def ranking(photos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> Ranking:
     """Rank the classes of the test photos by probability; probabilities: float (n_photos, n_classes)."""
-    tested, n_classes = (photos["split"] == "test").to_numpy(), len(classes)
+    tested = (photos["split"] == "test").to_numpy()
     truth = photos.loc[tested, "label"].map(list(classes).index).to_numpy()
     probabilities = probabilities[tested]
-    if n_classes == 2:
-        false_positives, true_positives, _ = metrics.roc_curve(truth == 0, probabilities[:, 0])
-        return Ranking(list(classes), len(truth), roc=(false_positives, true_positives), top_k={})
-    top_k = {}
-    for k in range(1, min(_MAX_K, n_classes - 1) + 1):
-        top_k[k] = float(metrics.top_k_accuracy_score(truth, probabilities, k=k, labels=range(n_classes)))
-    if n_classes <= _MAX_K:
-        top_k[n_classes] = 1.0
-    return Ranking(list(classes), len(truth), roc=(), top_k=top_k)
+    if len(classes) == 2:
+        roc = metrics.roc_curve(truth == 0, probabilities[:, 0])[:2]
+        return Ranking(len(truth), classes[0], roc=roc, top_k={})
+    most_probable = probabilities.argsort(axis=1, kind="stable")[:, ::-1]
+    shares = (most_probable == truth[:, None]).cumsum(axis=1).mean(axis=0)[:_MAX_K]
+    return Ranking(len(truth), "", roc=(), top_k=dict(enumerate(shares.tolist(), start=1)))
 
 
 @dataclass(frozen=True)
-class PhotoGrid:
+class PhotoGrid(Result):
     """Some test photos with their predictions: rows of the table of photos, and what they are."""
 
     name: str
     shown: pd.DataFrame
     text: str
-    with_file_names: bool
 
     def summary(self) -> str:
-        """Return which photos are shown."""
         return f"{self.text}."
 
     def plot(self) -> Figure | None:
-        """Return the photos with their predicted and, if it is another, their true class; None if there are none."""
         if self.shown.empty:
             return None
         titles = []
         for row in self.shown.itertuples():
-            lines = [short_name(Path(row.original).name)] if self.with_file_names else []
-            lines.append(f"{'✓' if row.correct else '✗'} {short_name(row.predicted)} {row.probability:.2f}")
-            if not row.correct:
-                lines.append(f"true: {short_name(row.label)}")
-            titles.append("\n".join(lines))
+            prediction = f"{'✓' if row.correct else '✗'} {short_name(row.predicted)} {row.probability:.2f}"
+            true = "" if row.correct else f"\ntrue: {short_name(row.label)}"
+            titles.append(f"{short_name(Path(row.original).name)}\n{prediction}{true}")
         figure = photo_grid(list(self.shown["path"]), titles, columns=5, correct=list(self.shown["correct"]))
         figure.suptitle(self.text, x=0.01, ha="left", size=11)
         return figure
-
-    def to_dict(self) -> None:
-        """Return None: all predictions are in predictions.csv."""
 
 
 def example_predictions(photos: pd.DataFrame, seed: int, count: int = 25) -> PhotoGrid:
@@ -319,7 +285,7 @@ def example_predictions(photos: pd.DataFrame, seed: int, count: int = 25) -> Pho
     shown = test.sample(min(count, len(test)), random_state=seed).sort_index()
     which = "All" if len(shown) == len(test) else f"{len(shown)} randomly chosen of"
     text = f"{which} {plural(len(test), 'test photo')}, {shown['correct'].sum()} correct"
-    return PhotoGrid("predictions", shown, text, with_file_names=False)
+    return PhotoGrid("predictions", shown, text)
 
 
 def worst_mistakes(photos: pd.DataFrame, count: int = 10) -> PhotoGrid:
@@ -329,7 +295,7 @@ def worst_mistakes(photos: pd.DataFrame, count: int = 10) -> PhotoGrid:
     text = f"{plural(len(wrong), 'mistake')} on {plural(len(test), 'test photo')}"
     if len(wrong) > count:
         text += f", the {count} with the highest probability"
-    return PhotoGrid("mistakes", wrong.head(count), text, with_file_names=True)
+    return PhotoGrid("mistakes", wrong.head(count), text)
 
 
 def _test(photos: pd.DataFrame) -> pd.DataFrame:

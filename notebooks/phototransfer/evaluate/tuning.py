@@ -3,10 +3,7 @@
 import hashlib
 import inspect
 import logging
-import time
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,11 +26,12 @@ from phototransfer.style import BLUE, GREY, ORANGE
 if TYPE_CHECKING:
     import optuna  # imported where it is used: it takes two seconds, which a run without a search need not wait
 
-_SPACE = "3"  # part of the study's name: change it with `_suggest`, and old trials are not mixed with new ones
+#: Part of the study's name: change it with `_suggest` or what trials keep, and old trials are not mixed with new ones.
+_SPACE = "4"
 _MIN_TRIALS_FOR_IMPORTANCE = 4
 _BOOTSTRAPS = 2000
 _DEFAULT_FOLDS = 5  # where CV_FOLDS is 0
-_SEARCHED = ("HEAD", "DROPOUT", "LEARNING_RATE", "WEIGHT_DECAY")
+_SEARCHED = ("HEAD", "DROPOUT", "LEARNING_RATE", "WEIGHT_DECAY", "AUGMENTATIONS")
 _AXES = {
     "layers": "Dense layers",
     "units": "units of the first",
@@ -48,35 +46,23 @@ _AXES = {
 class HeadSearch(Result):
     """The heads that were tried, and what the best of them gains over the configured one.
 
-    Attributes
-    ----------
-    trials : DataFrame
-        One row per head, in the order of the trials: layers, units (of the first layer), dropout, learning_rate,
-        weight_decay, augmentations (if there are some to search), score (accuracy out of fold; of the folds that were
-        run where pruned), pruned, seconds.
-    correct : bool array of shape (heads that were not pruned, n)
-        Which photos each head predicts correctly out of fold; near-duplicates count once.
-    configured : bool array of shape (n,)
-        The same for the configured head.
-    importance : dict
-        Hyperparameter → its share of the variance of the scores; empty for too few heads.
-    left_out : dict
-        Classes with too few photos → how many they have.
+    `trials` has one row per head, in the order of the trials: layers, units (of the first layer), dropout,
+    learning_rate, weight_decay, augmentations (if there are some to search), score (accuracy out of fold; of the folds
+    that were run where pruned), pruned, seconds.
     """
 
     name = "tuning"
     trials: pd.DataFrame
-    correct: np.ndarray
-    configured: np.ndarray
-    importance: dict[str, float]
+    correct: np.ndarray  #: which photos each head that was not pruned predicts correctly out of fold, bool (heads, n)
+    configured: np.ndarray  #: the same for the configured head, bool (n,); near-duplicates count once
+    importance: dict[str, float]  #: share of the variance of the scores; empty for too few heads
     left_out: dict[str, int]
     n_folds: int
     seed: int
 
     def best(self) -> pd.Series:
         """Return the row of the head with the highest score, of equals the first."""
-        complete = self.trials[~self.trials["pruned"]]
-        return complete.loc[complete["score"].idxmax()]
+        return self.trials.loc[self.trials["score"].mask(self.trials["pruned"]).idxmax()]
 
     def best_settings(self) -> dict[str, Any]:
         """Return the settings of the best head."""
@@ -84,7 +70,7 @@ class HeadSearch(Result):
 
     def p_value(self) -> float:
         """Return the p-value of McNemar's exact test of the best head against the configured one."""
-        return mcnemar(self.correct[int(self.correct.sum(axis=1).argmax())], self.configured)
+        return mcnemar(self.correct[self.correct.sum(axis=1).argmax()], self.configured)
 
     def gain(self) -> tuple[float, float, float]:
         """Return the gain of the best head over the configured one on other photos: mean, lower and upper bound.
@@ -109,31 +95,30 @@ class HeadSearch(Result):
 
     def summary(self) -> str:
         mean, low, high = self.gain()
+        best, configured = self.best()["score"], self.configured.mean()
         lines = [
-            f"Best of {plural(len(self.trials), 'head')}: accuracy {self.best()['score']:.3f}, the configured head "
-            f"{self.configured.mean():.3f}, on the same {len(self.configured)} training and validation photos and "
-            f"{self.n_folds} folds (McNemar's exact test, p = {self.p_value():.2g}).",
+            f"Best of {plural(len(self.trials), 'head')}: accuracy {best:.3f}, the configured head {configured:.3f}, "
+            f"on the same {len(self.configured)} training and validation photos in {self.n_folds} folds (McNemar's "
+            f"exact test, p = {self.p_value():.2g}).",
             f"The best of many heads is partly luck. On photos that it was not chosen by, the gain is {mean:+.3f} "
             f"(95 % interval {low:+.3f} to {high:+.3f}).",
         ]
-        settings = ", ".join(f"{name} = {value!r}" for name, value in self.best_settings().items())
-        if low > 0:
-            lines.append(f"Settings of the best head: {settings}.")
-        elif self.best()["score"] > self.configured.mean():
-            lines.append(f"This is not significantly different from no gain. Settings of the best head: {settings}.")
-        else:
+        if best <= configured and low <= 0:
             lines.append("No head is better than the configured one.")
+        else:
+            caution = "This is not significantly different from no gain. " if low <= 0 else ""
+            lines.append(f"{caution}Settings of the best head: {self._typed_settings()}.")
         if self.left_out:
-            lines.append(
-                f"{plural(len(self.left_out), 'class')} with too few photos for {self.n_folds} folds left out."
-            )
+            lines.append(f"Left out: {plural(len(self.left_out), 'class')} with too few photos.")
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
         if self.gain()[1] <= 0:
             return []
-        settings = ", ".join(f"{name} = {value!r}" for name, value in self.best_settings().items())
-        return [f"The search found a better head: set {settings}."]
+        return [f"The search found a better head: set {self._typed_settings()}."]
+
+    def _typed_settings(self) -> str:
+        return ", ".join(f"{name} = {value!r}" for name, value in self.best_settings().items())
 
     def plot(self) -> Figure:
         """Return the score of each head by each hyperparameter, those that explain most of it first."""
@@ -146,9 +131,10 @@ class HeadSearch(Result):
         return figure
 
     def _draw(self, axis: Axes, name: str) -> None:
-        pruned, best = self.trials["pruned"], self.best()
-        axis.plot(self.trials[pruned][name], self.trials[pruned]["score"], "x", color=GREY, ms=5, label="pruned")
-        axis.plot(self.trials[~pruned][name], self.trials[~pruned]["score"], "o", color=BLUE, ms=5, label="complete")
+        is_pruned, best = self.trials["pruned"], self.best()
+        pruned, complete = self.trials[is_pruned], self.trials[~is_pruned]
+        axis.plot(pruned[name], pruned["score"], "x", color=GREY, ms=5, label="pruned")
+        axis.plot(complete[name], complete["score"], "o", color=BLUE, ms=5, label="complete")
         axis.plot(best[name], best["score"], "o", color=ORANGE, ms=12, fillstyle="none", mew=2, label="best")
         axis.axhline(self.configured.mean(), color=GREY, linestyle="--", linewidth=1, label="configured head")
         if name in ("learning_rate", "weight_decay"):
@@ -159,7 +145,7 @@ class HeadSearch(Result):
         elif name in ("layers", "augmentations"):
             axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         share = f"\nexplains {self.importance[name]:.0%}" if name in self.importance else ""
-        axis.set(xlabel=f"{_AXES[name]}{share}")
+        axis.set_xlabel(f"{_AXES[name]}{share}")
         axis.margins(0.12)
 
     def to_dict(self) -> dict[str, Any]:
@@ -184,8 +170,8 @@ def search_heads(validator: CrossValidator, folder: Path | None = None) -> HeadS
     """Try TUNE_TRIALS heads, each scored by cross-validation on the training and validation photos.
 
     The configured head is scored on the same folds. What was tried is kept in `folder` (`models/tuning/`) under a name
-    that changes with everything that decides a score. An interrupted search goes on where it stopped and ends with the
-    same heads as one that was not interrupted; so does a search for more heads. A head that is worse on its first
+    that changes with everything that decides a score. A search that was interrupted, or that is to try more heads, goes
+    on where it stopped and ends with the same heads as one that was not interrupted. A head that is worse on its first
     folds than most others is not tried to the end.
     """
     settings = validator.settings
@@ -196,71 +182,86 @@ def search_heads(validator: CrossValidator, folder: Path | None = None) -> HeadS
     if folds is None:
         needed = min_photos_per_class(n_folds)
         return Skipped("tuning", f"No search: fewer than two classes have the {needed} different photos it needs.")
-    scorer = _Scorer(validator, folds)
-    folder = files.MODELS / "tuning" if folder is None else folder
-    with files.locked(folder, "searching heads"), _opened_study(folder / f"{scorer.study_name()}.log") as study:
-        return _search(study, scorer, settings)
+    folder = folder or files.MODELS / "tuning"
+    with files.locked(folder, "searching heads"):
+        study = _open_study(folder / f"{_study_name(validator, folds)}.log")
+        return _search(study, validator, folds)
 
 
-def _search(study: "optuna.Study", scorer: "_Scorer", settings: Mapping[str, Any]) -> HeadSearch:
+def _search(study: "optuna.Study", validator: CrossValidator, folds: Folds) -> HeadSearch:
     import optuna
+    from optuna.trial import TrialState
 
-    n_trials, seed = settings["TUNE_TRIALS"], settings["SEED"]
-    configured = _score_configured(study, scorer)
+    n_trials, seed = validator.settings["TUNE_TRIALS"], validator.settings["SEED"]
+    configured = _score_configured(study, validator, folds)
 
-    def reseed(study: "optuna.Study", _: Any = None) -> None:
+    def finished() -> list[Any]:
+        return study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+
+    def reseed(*_: Any) -> None:
         # By the number of trials, so that a search that was interrupted draws the same heads as one that was not.
-        study.sampler = optuna.samplers.TPESampler(seed=seed + len(_finished(study)), multivariate=True)
+        study.sampler = optuna.samplers.TPESampler(seed=seed + len(finished()), multivariate=True)
 
-    remaining = n_trials - len(_finished(study))
-    with progress("Search", max(0, remaining) * scorer.folds.n_folds, unit="fold") as bar:
-        reseed(study)
-        if remaining > 0:
-            study.optimize(_objective(scorer, bar), n_trials=remaining, callbacks=[reseed])
-    trials = _finished(study)[:n_trials]
-    complete = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+    def score(trial: "optuna.Trial") -> float:
+        head = dict(validator.settings) | _suggest(trial, len(validator.features.augmented))
+        predicted = np.full(len(folds.labels), -1)
+        for step, (fold, classes) in enumerate(validator.predict_folds(folds, settings=head), 1):
+            predicted[fold.test] = classes
+            bar.update()
+            tested = predicted[folds.representative] >= 0
+            trial.report(folds.correct(predicted)[tested].mean(), step)
+            if step < folds.n_folds and trial.should_prune():
+                bar.update(folds.n_folds - step)
+                raise optuna.TrialPruned
+        trial.set_user_attr("correct", folds.correct(predicted).tolist())
+        return float(folds.correct(predicted).mean())
+
+    remaining = max(0, n_trials - len(finished()))
+    with progress("Search", remaining * folds.n_folds, unit="fold") as bar:
+        reseed()
+        study.optimize(score, n_trials=remaining, callbacks=[reseed])
+    trials = finished()[:n_trials]
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    importance = {}
+    if len(complete) >= _MIN_TRIALS_FOR_IMPORTANCE and len({trial.value for trial in complete}) > 1:
+        # Shares of the variance of the scores: fANOVA, F. Hutter et al., ICML 2014.
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
+        shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
+        importance = {name.replace("log2_", ""): float(share) for name, share in shares.items()}
+    table = pd.DataFrame([trial.params for trial in trials]).rename(columns={"log2_units": "units"})
+    table["units"] = 2 ** table["units"]
+    table["score"] = [trial.value for trial in trials]  # Optuna gives a pruned trial the value it reported last
+    table["pruned"] = [trial.state == TrialState.PRUNED for trial in trials]
+    table["seconds"] = [trial.duration.total_seconds() for trial in trials]
+    correct = np.array([trial.user_attrs["correct"] for trial in complete])
     return HeadSearch(
-        trials=pd.DataFrame([_row(trial) for trial in trials]),
-        correct=np.array([_from_text(trial.user_attrs["correct"]) for trial in complete]),
-        configured=configured,
-        importance=_importance(study, complete, seed),
-        left_out=scorer.folds.left_out,
-        n_folds=scorer.folds.n_folds,
-        seed=seed,
+        table, correct, configured, importance=importance, left_out=folds.left_out, n_folds=folds.n_folds, seed=seed
     )
 
 
-class _Scorer:
-    """Trains a head on each fold; every head gets the same folds and the same random numbers."""
+def _score_configured(study: "optuna.Study", validator: CrossValidator, folds: Folds) -> np.ndarray:
+    """Return which photos the configured head predicts correctly, bool (n,); kept in the study."""
+    key = f"configured {[validator.settings[name] for name in _SEARCHED]}"
+    if key not in study.user_attrs:
+        with progress("Configured head", folds.n_folds, unit="fold") as bar:
+            correct = folds.correct(validator.out_of_fold(folds, bar=bar))
+        study.set_user_attr(key, correct.tolist())
+    return np.array(study.user_attrs[key])
 
-    def __init__(self, validator: CrossValidator, folds: Folds) -> None:
-        self.validator, self.folds = validator, folds
-        self.settings = dict(validator.settings)
-        self.views = len(validator.features.augmented)
-        self.photos = int(folds.representative.sum())
 
-    def correct_by_fold(self, settings: Mapping[str, Any]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield for each fold the places of its photos that count, and which of them are correct, bool."""
-        place = np.cumsum(self.folds.representative) - 1
-        for fold, predicted in self.validator.predict_folds(self.folds, settings=settings):
-            counts = self.folds.representative[fold.test]
-            yield place[fold.test[counts]], (predicted == self.folds.labels[fold.test])[counts]
-
-    def study_name(self) -> str:
-        """Return data set, network, and a hash of everything else that decides a score."""
-        digest = hashlib.blake2b(digest_size=8)
-        code = [_source(self.validator.build_head), _source(self.validator.fit_head)]
-        training = [self.settings[name] for name in ("SEED", "EPOCHS", "BATCH_SIZE", "BATCH_NORM")]
-        digest.update(repr([_SPACE, training, code]).encode())
-        features, folds = self.validator.features, self.folds
-        arrays = [features.plain[folds.rows], *features.augmented[:, folds.rows], folds.labels, folds.representative]
-        for fold in folds.folds:
-            arrays += [fold.train, fold.val, fold.test]
-        for array in arrays:
-            digest.update(repr((array.shape, array.dtype.str)).encode())
-            digest.update(array.tobytes())
-        dataset = files.safe_name(Path(self.settings["DATASET"]).name)
-        return f"{dataset}-{self.settings['BACKBONE']}-{digest.hexdigest()}"
+def _study_name(validator: CrossValidator, folds: Folds) -> str:
+    """Return data set, network, and a hash of everything else that decides a score."""
+    settings, features = validator.settings, validator.features
+    training = [settings[name] for name in ("SEED", "EPOCHS", "BATCH_SIZE", "BATCH_NORM")]
+    code = [_source(validator.build_head), _source(validator.fit_head)]
+    digest = hashlib.blake2b(repr([_SPACE, training, code]).encode(), digest_size=8)
+    arrays = [features.plain[folds.rows], features.augmented[:, folds.rows], folds.labels, folds.representative]
+    for fold in folds.folds:
+        arrays += [fold.train, fold.val, fold.test]
+    for array in arrays:
+        digest.update(repr((array.shape, array.dtype.str)).encode())
+        digest.update(array.tobytes())
+    return f"{files.safe_name(Path(settings['DATASET']).name)}-{settings['BACKBONE']}-{digest.hexdigest()}"
 
 
 def _source(function: Callable[..., Any]) -> str:
@@ -271,59 +272,26 @@ def _source(function: Callable[..., Any]) -> str:
         return function.__qualname__
 
 
-@contextmanager
-def _opened_study(path: Path) -> Iterator["optuna.Study"]:
+def _open_study(path: Path) -> "optuna.Study":
     """Open the study in a journal file, or start one; trials that a killed run left unfinished count as failed."""
     import optuna
-    from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 
     optuna.logging.set_verbosity(logging.WARNING)
     Path(f"{path}.lock").unlink(missing_ok=True)  # of a killed run: no other run is here
     with path.open("a+b") as journal:
         files.remove_incomplete_line(journal)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # multivariate
-        storage = JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
-        study = optuna.create_study(
-            storage=storage,
-            study_name=path.stem,
-            direction="maximize",
-            load_if_exists=True,
-            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
-        )
-        for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        yield study
-
-
-def _finished(study: "optuna.Study") -> list[Any]:
-    """Return the complete and pruned trials in order."""
-    import optuna
-
-    return study.get_trials(states=(optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED))
-
-
-def _objective(scorer: _Scorer, bar: Any) -> Callable[["optuna.Trial"], float]:
-    def objective(trial: "optuna.Trial") -> float:
-        import optuna
-
-        began, n_folds = time.perf_counter(), scorer.folds.n_folds
-        correct, total = np.zeros(scorer.photos, dtype=bool), 0
-        settings = scorer.settings | _suggest(trial, scorer.views)
-        for step, (places, fold_correct) in enumerate(scorer.correct_by_fold(settings), 1):
-            correct[places] = fold_correct
-            total += len(places)
-            bar.update(1)
-            trial.report(correct.sum() / total, step)
-            trial.set_user_attr("seconds", time.perf_counter() - began)
-            if step < n_folds and trial.should_prune():
-                bar.update(n_folds - step)
-                raise optuna.TrialPruned
-        trial.set_user_attr("correct", _as_text(correct))
-        return float(correct.mean())
-
-    return objective
+    storage = optuna.storages.JournalStorage(JournalFileBackend(str(path), lock_obj=JournalFileOpenLock(str(path))))
+    study = optuna.create_study(
+        storage=storage,
+        study_name=path.stem,
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+    )
+    for trial in study.get_trials(states=[optuna.trial.TrialState.RUNNING]):
+        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    return study
 
 
 def _suggest(trial: "optuna.Trial", views: int) -> dict[str, Any]:
@@ -351,50 +319,3 @@ def _as_settings(row: "Mapping[str, Any] | pd.Series") -> dict[str, Any]:
     if "augmentations" in row:
         settings["AUGMENTATIONS"] = int(row["augmentations"])
     return settings
-
-
-def _score_configured(study: "optuna.Study", scorer: _Scorer) -> np.ndarray:
-    """Return which photos the configured head predicts correctly, bool (n,); kept in the study."""
-    head = repr([scorer.settings[name] for name in _SEARCHED])
-    key = f"configured {hashlib.blake2b(head.encode(), digest_size=8).hexdigest()}"
-    if key not in study.user_attrs:
-        correct = np.zeros(scorer.photos, dtype=bool)
-        settings = scorer.settings | {"AUGMENTATIONS": scorer.views}
-        folds = scorer.correct_by_fold(settings)
-        for places, fold_correct in progress("Configured head", scorer.folds.n_folds, folds, unit="fold"):
-            correct[places] = fold_correct
-        study.set_user_attr(key, _as_text(correct))
-    return _from_text(study.user_attrs[key])
-
-
-def _row(trial: Any) -> dict[str, Any]:
-    pruned = "correct" not in trial.user_attrs
-    last = trial.intermediate_values[max(trial.intermediate_values)]
-    parameters = {name: value for name, value in trial.params.items() if name != "log2_units"}
-    return {
-        **parameters,
-        "units": 2 ** trial.params["log2_units"],
-        "score": last if pruned else trial.value,
-        "pruned": pruned,
-        "seconds": trial.user_attrs["seconds"],
-    }
-
-
-def _importance(study: "optuna.Study", complete: list[Any], seed: int) -> dict[str, float]:
-    """Return each hyperparameter's share of the variance of the scores (fANOVA: F. Hutter et al., ICML 2014)."""
-    import optuna
-
-    if len(complete) < _MIN_TRIALS_FOR_IMPORTANCE or len({trial.value for trial in complete}) < 2:
-        return {}
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=seed)
-    shares = optuna.importance.get_param_importances(study, evaluator=evaluator)
-    return {name.replace("log2_", ""): float(share) for name, share in shares.items()}
-
-
-def _as_text(correct: np.ndarray) -> str:
-    """Return bool (n,) as a study can keep it: one 0 or 1 per photo."""
-    return "".join("01"[int(one)] for one in correct)
-
-
-def _from_text(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), dtype=np.uint8) == ord("1")

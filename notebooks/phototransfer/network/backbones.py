@@ -32,13 +32,11 @@ class Backbone(Result):
 
     Attributes
     ----------
-    architecture : str
-        Name in keras.applications, or "EfficientNetLite0".
     model : keras.Model
         From preprocessed photos, float32 (batch, image_size, image_size, 3), to a feature map (batch, h, w, channels).
     preprocess : callable
-        From a Keras tensor of raw RGB values 0–255 to what `model` takes, in operations that are saved with it. Not for
-        NumPy arrays of floats: Keras' own functions change them in place.
+        From a Keras tensor (Keras' own functions change NumPy arrays in place) of raw RGB values 0–255 to what `model`
+        takes, in operations that are saved with it.
     fell_back_from, reason : str or None
         The network whose weights could not be downloaded, and why.
     """
@@ -62,8 +60,7 @@ class Backbone(Result):
         return (
             f"Could not download the {self.fell_back_from} weights; using {self.architecture} instead.\n"
             f"Reason: {self.reason}\n"
-            f"The next run uses the file that Keras names above if you put it into {folder}, unchanged. "
-            f"Or change BACKBONE or WEIGHTS in the settings.\n{loaded}"
+            f"To use {self.fell_back_from}, put the file named above in {folder} or set WEIGHTS to its path.\n{loaded}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -83,21 +80,14 @@ def architectures() -> list[str]:
 
 
 def load_backbone(architecture: str, weights: str | None = "imagenet", seed: int = 0) -> Backbone:
-    """Load a network without its classifier.
+    """Load one of `architectures()` without its classifier.
 
     Parameters
     ----------
-    architecture : str
-        One of `architectures()`.
     weights : str or None
         "imagenet" (downloaded by Keras, checked by its hash, kept in ~/.keras/models; EfficientNetLite0 has a package
         and replaces a network that cannot be downloaded), the path of a .weights.h5, .h5 or .keras file, or None for
         random weights drawn with `seed`.
-
-    Raises
-    ------
-    ValueError, FileNotFoundError
-        An unknown name, a file that does not fit the network, or no such file.
     """
     if architecture not in architectures():
         raise ValueError(f"BACKBONE must be one of {', '.join(architectures())}, got {architecture!r}")
@@ -111,7 +101,8 @@ def load_backbone(architecture: str, weights: str | None = "imagenet", seed: int
         with socket_timeout(TIMEOUT):
             return _build(architecture, weights)
     except Exception as error:  # keras.utils.get_file raises bare Exceptions
-        if weights != "imagenet" or architecture == FALLBACK or not _is_download_error(error):
+        not_downloaded = isinstance(error, OSError) or "URL fetch failure" in str(error) or "file hash" in str(error)
+        if weights != "imagenet" or architecture == FALLBACK or not not_downloaded:
             raise
         return replace(_build(FALLBACK, "imagenet"), fell_back_from=architecture, reason=str(error))
 
@@ -132,10 +123,7 @@ def _build(architecture: str, weights: str | None) -> Backbone:
 
 
 def _preprocessing(module: str) -> Callable[[Any], Any]:
-    """Return the `preprocess_input` of a network's module, or layers that do the same where it cannot be exported.
-
-    Two kinds of `preprocess_input` contain constant tensors, which an ONNX export turns into further inputs.
-    """
+    """Return `preprocess_input`, or a layer for those whose constant tensors an ONNX export makes further inputs."""
     family = module.rpartition(".")[2]
     if family in ("resnet", "vgg16", "vgg19"):
         return lambda x: keras.layers.Rescaling(1.0, offset=[-103.939, -116.779, -123.68])(x[..., ::-1])
@@ -144,7 +132,3 @@ def _preprocessing(module: str) -> Callable[[Any], Any]:
         scale = [1 / (255 * s) for s in std]
         return keras.layers.Rescaling(scale, offset=[-m / s for m, s in zip(mean, std, strict=True)])
     return sys.modules[module].preprocess_input
-
-
-def _is_download_error(error: Exception) -> bool:
-    return isinstance(error, OSError) or any(text in str(error) for text in ("URL fetch failure", "file hash"))

@@ -21,7 +21,7 @@ def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
     FileNotFoundError
         The run stopped before its model was saved.
     ValueError
-        The model file is damaged, or contains code (which Keras' safe mode refuses). The message names it.
+        The model file is damaged, or contains code, which Keras' safe mode refuses.
     """
     path, classes = folder / "model.keras", read_json(folder / "labels.json")
     if classes is None or not path.is_file():
@@ -38,23 +38,13 @@ def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
 def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.DataFrame:
     """Classify photos, prepared like the training photos: upright, RGB, resized, encoded.
 
-    Parameters
-    ----------
-    model : keras.Model
-        From raw RGB, float32 (batch, size, size, 3), to probabilities.
-    paths : str or Path
-        Photos and folders. Of a folder, every file in it and in its subfolders is classified, in the order of names.
+    Of a folder in `paths`, every file in it and in its subfolders is classified, in the order of names.
 
     Returns
     -------
     DataFrame
-        One row per file with the columns file (path relative to the folder), label, probability, and reason: why a file
-        is not a photo (its label and probability are empty), or "".
-
-    Raises
-    ------
-    FileNotFoundError
-        A path does not exist.
+        One row per file: file (path relative to the folder), label, probability, and reason: why a file is not a photo,
+        or "".
     """
     files = [file for path in paths for file in _list_files(find_path(path))]
     rows = []
@@ -71,15 +61,14 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
         if images:
             pixels = np.stack(images).astype(np.float32)
             # For a few photos, compiling the model takes longer than running it without.
-            compiled = len(files) > BATCH
-            probabilities = model.predict_on_batch(pixels) if compiled else model(pixels, training=False).numpy()
-            for row, values in zip(readable, probabilities, strict=True):
+            run = model.predict_on_batch if len(files) > BATCH else model
+            for row, values in zip(readable, np.asarray(run(pixels)), strict=True):
                 row.update(label=classes[values.argmax()], probability=float(values.max()))
     return pd.DataFrame(rows, columns=["file", "label", "probability", "reason"])
 
 
 def _list_files(path: Path) -> list[tuple[Path, str]]:
-    """Return each file with its path relative to the folder, or the one file."""
+    """Return each file with its path relative to the folder."""
     if not path.exists():
         raise FileNotFoundError(f"There is no photo or folder {str(path)!r} (working directory: {Path.cwd()}).")
     if path.is_file():

@@ -31,18 +31,15 @@ _compiled: dict[tuple[str, str], Engine] = {}  # compiling takes seconds, and a 
 
 @dataclass(frozen=True, eq=False)
 class Features(Result):
-    """The features of a table of photos, row by row.
+    """The features of a table of photos, row by row, all float32.
 
     Attributes
     ----------
-    plain, augmented : float32 arrays of shape (n, d) and (views, n, d)
-        Features of the photos and of augmented versions of them (views may be 0).
+    plain, augmented : arrays of shape (n, d) and (views, n, d)
     background : callable
-        Returns the features of the photos with their middle square blanked, float32 (n, d).
+        Returns the features of the photos with their middle square blanked, (n, d).
     embed : callable
-        From a list of pictures, uint8 (height, width, 3) each, to float32 (k, d), computed by Keras itself.
-    computed : int
-        Number of photos whose features were not in the cache.
+        From pictures, uint8 (height, width, 3) each, to (k, d), computed by Keras itself.
     """
 
     name = "features"
@@ -54,38 +51,20 @@ class Features(Result):
     engine: str = ""
     computed: int = 0
 
-    @classmethod
-    def from_arrays(
-        cls, plain: np.ndarray, augmented: np.ndarray, background: Callable[[], np.ndarray] | None = None
-    ) -> "Features":
-        """Return arrays as features. There is no network, so `embed` raises ValueError."""
-
-        def unavailable(*_: Any) -> np.ndarray:
-            raise ValueError("These features were not computed by a network.")
-
-        return cls(plain, augmented, background or unavailable, unavailable)
-
     @property
     def size(self) -> int:
         """Number of features per photo."""
         return self.plain.shape[1]
 
     def training(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return x and y to train on: the photos of `rows`, then each augmented version of all of them.
-
-        Parameters
-        ----------
-        rows : bool array of shape (n,) or int array of shape (k,)
-        labels : int array of shape (n,)
-        """
+        """Return x and y to train on: the photos of `rows` (a mask or numbers), then each augmented version of all."""
         x = np.concatenate([self.plain[rows], *(version[rows] for version in self.augmented)])
         return x, np.tile(labels[rows], 1 + len(self.augmented))
 
     def summary(self) -> str:
-        photos, views = len(self.plain), len(self.augmented)
-        versions = f", also of {plural(views, 'augmented version')} of each" if views else ""
+        photos, origin = len(self.plain), f"{self.network}, {self.engine}"
         cached = f"{self.computed:,} computed now, {photos - self.computed:,} from the cache"
-        return f"{plural(photos, 'photo')} × {self.size} features ({self.network}, {self.engine}){versions}; {cached}."
+        return f"{plural(photos, 'photo')} × {self.size} features ({origin}); {cached}."
 
     def to_dict(self) -> dict[str, Any]:
         counts = {"photos": len(self.plain), "size": self.size, "augmentations": len(self.augmented)}
@@ -101,11 +80,10 @@ def extract(
     background: bool = False,
     seed: int = 0,
 ) -> Features:
-    """Run a frozen network over photos; what was computed before is read from the cache.
+    """Run a frozen network over photos; what was computed before is read from files in `cache`.
 
-    Each view of the photos has a file, named for the network's weights, layers and preprocessing and for the engine, so
-    that features of another network or precision are never used. An interrupted call is resumed by the next one (saved
-    every minute and when stopped). Memory: the features (8 KB per photo and view for ResNet50), twice while saving.
+    Each view has a file, named for the network's weights, layers and preprocessing and for the engine. An interrupted
+    call is resumed by the next one. Memory: the features (8 KB per photo and view for ResNet50), twice while saving.
 
     Parameters
     ----------
@@ -113,29 +91,17 @@ def extract(
         With columns path (prepared photo) and digest (fingerprint of its original).
     extractor : keras.Model
         From raw RGB, float32 (batch, size, size, 3), to float32 (batch, d).
-    cache : Path
-        Folder of the cache.
-    augmentations, seed : int
-        Number of augmented versions of each photo, and their seed.
     background : bool
-        Compute the features of the photos with their middle square blanked at once, in the same pass, and not when
-        `Features.background` is called: by then fine-tuning may have changed the network.
-
-    Raises
-    ------
-    ValueError
-        There are no photos, the extractor is not frozen, or its features are not finite.
+        Compute `Features.background` in the same pass, not when it is called: fine-tuning may change the network.
     """
     if photos.empty:
         raise ValueError("There are no photos to extract features from.")
     if extractor.trainable_weights:
         raise ValueError(f"{extractor.name} is not frozen: set trainable = False before its features are cached.")
 
-    size = extractor.input_shape[1]
-
     def embed(pictures: Sequence[np.ndarray]) -> np.ndarray:
-        squares = [np.asarray(middle_square(Image.fromarray(picture), size), np.float32) for picture in pictures]
-        return extractor(np.stack(squares), training=False).numpy()
+        squares = [np.asarray(middle_square(Image.fromarray(p), extractor.input_shape[1])) for p in pictures]
+        return extractor(np.stack(squares).astype(np.float32), training=False).numpy()
 
     views = [PLAIN, *augmented(augmentations, seed), *([BACKGROUND] if background else [])]
     rows, engine, computed = _extract_views(photos, extractor, cache, views=views)
@@ -155,7 +121,7 @@ def read_image(path: str | Path | IO[bytes], size: int) -> np.ndarray:
 
 
 class _Table:
-    """The cached features of one view by digest."""
+    """The cached features of one view by digest, and those that are not saved yet."""
 
     def __init__(self, view: View, file: Path) -> None:
         self.view, self.file = view, file
@@ -167,39 +133,34 @@ class _Table:
             with np.load(self.file, allow_pickle=False) as content:
                 return dict(zip(content["digests"].tolist(), content["features"], strict=True))
         except FileNotFoundError:
-            return {}
+            pass
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             print(f"{self.file} is damaged ({error}): its features are computed again.")
-            return {}
+        return {}
 
     def features(self, digests: Sequence[str]) -> np.ndarray:
-        """Return the rows of these photos, float32 (n, d)."""
         rows = self.rows | self.new
         return np.stack([rows[digest] for digest in digests])
 
     def save(self) -> None:
         """Add what is new to the file, which another run may have added to as well."""
-        if not self.new:
-            return
-        with locked(self.file.parent, "saving features"):
-            rows = self._read() | self.new
-            with atomic_write(self.file) as partial, partial.open("wb") as file:
-                np.savez(file, digests=np.array(list(rows)), features=np.stack(list(rows.values())))
+        if self.new:
+            with locked(self.file.parent, "saving features"):
+                rows = self._read() | self.new
+                with atomic_write(self.file) as partial, partial.open("wb") as file:
+                    np.savez(file, digests=np.array(list(rows)), features=np.stack(list(rows.values())))
 
 
 def _extract_views(
     photos: pd.DataFrame, extractor: keras.Model, cache: Path, *, views: Sequence[View]
 ) -> tuple[np.ndarray, str, int]:
-    """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache.
-
-    Nothing is compiled if nothing is new; a photo is decoded once for all views.
-    """
+    """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache."""
     network = f"{extractor.name}-{_fingerprint(extractor)}"
     choice = cache / f"{network}.json"
     name = (read_json(choice) or {}).get(inference.environment_key(), {}).get("engine")
     name = name or _select_engine(photos, extractor, choice).name
-    files = [cache / f"{network}-{name.replace(' ', '-').lower()}-{view.name}.npz" for view in views]
-    tables = [_Table(view, file) for view, file in zip(views, files, strict=True)]
+    prefix = f"{network}-{name.replace(' ', '-').lower()}"
+    tables = [_Table(view, cache / f"{prefix}-{view.name}.npz") for view in views]
     complete = set.intersection(*(set(table.rows) for table in tables))
     new = photos[~photos["digest"].isin(complete)]
     if len(new):
@@ -241,7 +202,7 @@ def _select_engine(photos: pd.DataFrame, extractor: keras.Model, choice: Path, *
 
 
 def _compute(photos: pd.DataFrame, engine: Engine, extractor: keras.Model, *, tables: Sequence[_Table]) -> None:
-    """Decode photos and run the network in threads; save every minute and at the end."""
+    """Decode photos once for all views and run the network, in threads; save every minute and at the end."""
 
     def run(batch: pd.DataFrame) -> tuple[list[tuple[_Table, str]], np.ndarray]:
         places, images = [], []

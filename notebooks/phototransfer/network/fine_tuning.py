@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 from matplotlib.figure import Figure
-from sklearn.utils.class_weight import compute_class_weight
 
 from phototransfer.console import plural, progress
 from phototransfer.network.backbones import Backbone
@@ -27,52 +26,40 @@ _CACHE_BYTES = 2**30  # decoded photos are kept in memory up to this size: 7,000
 
 @dataclass(frozen=True, eq=False)
 class FineTuning(Result):
-    """What fine-tuning changed, and whether it was kept.
-
-    Attributes
-    ----------
-    head_history, history : DataFrame
-        One row per epoch of the head and of fine-tuning: loss, accuracy (in fine-tuning of augmented photos), val_loss
-        and val_accuracy.
-    correct, loss : tuple
-        Number of correct validation photos and mean cross-entropy in nats, before and after (best epoch).
-    total, p_value
-        Number of validation photos, and p-value of McNemar's exact test of the change of `correct`.
-    trained, weights : int
-        Number of weights of the backbone that were trained, and of all its weights.
-    """
+    """What fine-tuning changed, and whether it was kept."""
 
     name = "fine_tuning"
     head_history: pd.DataFrame
     history: pd.DataFrame
-    correct: tuple[int, int]
-    loss: tuple[float, float]
+    correct: tuple[int, int]  #: correct validation photos of `total`, before and after (best epoch)
+    loss: tuple[float, float]  #: mean cross-entropy of validation photos in nats, before and after
     total: int
-    p_value: float
-    trained: int
+    p_value: float  #: of McNemar's exact test of the change of `correct`
+    trained: int  #: trained weights of the backbone, of `weights`
     weights: int
 
     @property
     def kept(self) -> bool:
         """True if accuracy or loss on the validation photos is better than before, and neither is worse."""
         # A few more correct photos at a clearly higher loss may be chance: the network is surer of its mistakes.
-        more_correct, lower_loss = self.correct[1] - self.correct[0], self.loss[0] - self.loss[1]
-        return min(more_correct, lower_loss) >= 0 and max(more_correct, lower_loss) > 0
+        more_correct, (before, after) = self.correct[1] - self.correct[0], self.loss
+        worse = more_correct < 0 or after > before or not np.isfinite(after)
+        return not worse and (more_correct > 0 or after != before)
 
     def summary(self) -> str:
         correct = " → ".join(f"{number} of {self.total}" for number in self.correct)
         accuracy = " → ".join(format_share(number / self.total) for number in self.correct)
         loss = " → ".join(f"{loss:.2f}" for loss in self.loss)
         outcome = "Kept." if self.kept else "Not kept: all weights are bit-identical to those of before."
-        lines = [
+        text = (
             f"Trained {self.trained:,} of the backbone's {self.weights:,} weights for "
-            f"{plural(len(self.history), 'epoch')}; the best is epoch {_best_epoch(self.history)}.",
-            f"Validation photos: {correct} correct ({accuracy}), loss {loss}. {outcome}",
-        ]
-        if self.correct[0] != self.correct[1]:
-            verb = "is unlikely to be" if self.p_value < 0.05 else "may be"
-            lines.append(f"The change in accuracy {verb} chance (McNemar's test, p = {self.p_value:.2g}).")
-        return "\n".join(lines)
+            f"{plural(len(self.history), 'epoch')}; the best is epoch {_best_epoch(self.history)}.\n"
+            f"Validation photos: {correct} correct ({accuracy}), loss {loss}. {outcome}"
+        )
+        if self.correct[0] == self.correct[1]:
+            return text
+        verb = "is unlikely to be" if self.p_value < 0.05 else "may be"
+        return f"{text}\nThe change in accuracy {verb} chance (McNemar's test, p = {self.p_value:.2g})."
 
     def advice(self) -> list[str]:
         return [] if self.kept else ["Fine-tuning did not improve on the head alone: set FINE_TUNE_LAYERS = 0."]
@@ -114,30 +101,34 @@ def fine_tune(
 ) -> FineTuning | Skipped:
     """Train the last FINE_TUNE_LAYERS layers of the backbone and the head, and keep the result if it is better.
 
-    BatchNorm layers of the backbone stay frozen. The learning rate is LEARNING_RATE / 100. Training photos are rotated
-    by up to 20°, shifted and zoomed by up to 0.2 and mirrored, anew in each epoch. Classes have equal weights. If not
-    kept, or interrupted, all weights are bit-identical to those of before. Afterwards the backbone is frozen again.
-
-    Parameters
-    ----------
-    model : keras.Model
-        From raw RGB, float32 (batch, size, size, 3), to probabilities, through `backbone.model` and the trained head.
-    photos : DataFrame
-        Trains on the split train; the split val decides when to stop, and whether the result is kept.
+    `model` leads from raw RGB, float32 (batch, size, size, 3), through `backbone.model` and the trained head. BatchNorm
+    layers of the backbone stay frozen. The learning rate is LEARNING_RATE / 100. Training photos are rotated by up to
+    20°, shifted and zoomed by up to 0.2 and mirrored, anew in each epoch. Classes have equal weights. The split val
+    decides when to stop, and whether the result is kept. If not kept, or interrupted, all weights are bit-identical to
+    those of before. Afterwards the backbone is frozen again.
 
     Raises
     ------
     ValueError
         None of the layers has weights to train.
     """
-    if not settings["FINE_TUNE_LAYERS"]:
+    count = settings["FINE_TUNE_LAYERS"]
+    if not count:
         return Skipped(FineTuning.name, "Fine-tuning is off (FINE_TUNE_LAYERS = 0).")
     photos = photos.assign(number=photos["label"].map(classes.index))
     train, val = photos[photos["split"] == "train"], photos[photos["split"] == "val"]
     correct, loss = _score(model, val)
     original, result = model.get_weights(), None
     try:
-        _unfreeze(backbone, settings["FINE_TUNE_LAYERS"])
+        backbone.model.trainable = True
+        for number, layer in enumerate(reversed(backbone.model.layers)):
+            layer.trainable = number < count and not isinstance(layer, keras.layers.BatchNormalization)
+        trained = backbone.model.trainable_weights
+        if not trained:
+            raise ValueError(
+                f"FINE_TUNE_LAYERS must include a layer with weights to train (not BatchNorm), got {count}: set a "
+                f"larger number for {backbone.architecture}, or 0 for no fine-tuning."
+            )
         history = _fit(model, train, val, settings)
         new_correct, new_loss = _score(model, val)
         result = FineTuning(
@@ -147,7 +138,7 @@ def fine_tune(
             loss=(loss, new_loss),
             total=len(val),
             p_value=mcnemar(correct, new_correct),
-            trained=sum(int(np.prod(weight.shape)) for weight in backbone.model.trainable_weights),
+            trained=sum(weight.numpy().size for weight in trained),
             weights=backbone.model.count_params(),
         )
         return result
@@ -157,25 +148,12 @@ def fine_tune(
         backbone.model.trainable = False
 
 
-def _unfreeze(backbone: Backbone, count: int) -> None:
-    backbone.model.trainable = True
-    for number, layer in enumerate(reversed(backbone.model.layers)):
-        layer.trainable = number < count and not isinstance(layer, keras.layers.BatchNormalization)
-    if not backbone.model.trainable_weights:
-        raise ValueError(
-            f"FINE_TUNE_LAYERS must include a layer with weights to train, got {count}: the last layers of "
-            f"{backbone.architecture} have none (BatchNorm stays frozen). Set a larger number, or 0 for no fine-tuning."
-        )
-
-
 def _fit(model: keras.Model, train: pd.DataFrame, val: pd.DataFrame, settings: Mapping[str, Any]) -> pd.DataFrame:
     """Train what is not frozen, return to the weights of the best epoch, and return the epochs."""
-    model.compile(
-        keras.optimizers.Adam(settings["LEARNING_RATE"] / 100), "sparse_categorical_crossentropy", metrics=["accuracy"]
-    )
-    batches = _training_batches(train, model.input_shape[1], settings["BATCH_SIZE"], settings["SEED"])
-    present = np.unique(train["number"])
-    balanced = compute_class_weight("balanced", classes=present, y=train["number"])
+    optimizer = keras.optimizers.Adam(settings["LEARNING_RATE"] / 100)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    batches = _training_batches(train, model.input_shape[1], settings)
+    photos_per_class = train["number"].value_counts()
     stop = keras.callbacks.EarlyStopping("val_loss", patience=_PATIENCE, restore_best_weights=True)
     with progress("Fine-tuning", settings["EPOCHS"] * len(batches), unit="step") as bar:
         step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update())
@@ -183,7 +161,7 @@ def _fit(model: keras.Model, train: pd.DataFrame, val: pd.DataFrame, settings: M
             batches,
             validation_data=_plain_batches(val, model.input_shape[1]),
             epochs=settings["EPOCHS"],
-            class_weight=dict(zip(present.tolist(), balanced, strict=True)),
+            class_weight=(photos_per_class.mean() / photos_per_class).to_dict(),
             callbacks=[stop, step],
             verbose=0,
             shuffle=False,
@@ -199,17 +177,14 @@ def _score(model: keras.Model, photos: pd.DataFrame) -> tuple[np.ndarray, float]
 
 
 def _best_epoch(history: pd.DataFrame) -> int:
-    return int(np.nan_to_num(history["val_loss"], nan=np.inf).argmin()) + 1
+    return int(history["val_loss"].fillna(np.inf).argmin()) + 1
 
 
 def predict(model: keras.Model, photos: pd.DataFrame) -> np.ndarray:
     """Return the probabilities of photos (column path), float32 (n_photos, n_classes), from the whole model."""
-    probabilities = []
-    with progress("Predictions", len(photos)) as bar:
-        for images, _ in _plain_batches(photos.assign(number=0), model.input_shape[1]):
-            probabilities.append(np.asarray(model.predict_on_batch(images)))
-            bar.update(len(images))
-    return np.concatenate(probabilities)
+    batches = _plain_batches(photos.assign(number=0), model.input_shape[1])
+    bar = progress("Predictions", len(batches), batches, unit="step")
+    return np.concatenate([model.predict_on_batch(images) for images, _ in bar])
 
 
 def _plain_batches(photos: pd.DataFrame, size: int) -> tf.data.Dataset:
@@ -218,24 +193,20 @@ def _plain_batches(photos: pd.DataFrame, size: int) -> tf.data.Dataset:
     return batches.map(lambda images, labels: (tf.cast(images, tf.float32), labels)).prefetch(tf.data.AUTOTUNE)
 
 
-def _training_batches(photos: pd.DataFrame, size: int, batch_size: int, seed: int) -> tf.data.Dataset:
-    """Return batches of raw RGB, float32, and labels, shuffled and augmented anew in each epoch.
-
-    Photos are decoded once if all of them fit into _CACHE_BYTES, else in each epoch.
-    """
-    examples, read = _examples(photos), partial(_read, size=size)
+def _training_batches(photos: pd.DataFrame, size: int, settings: Mapping[str, Any]) -> tf.data.Dataset:
+    """Return batches as `_plain_batches`, shuffled and augmented anew in each epoch."""
+    examples, read, seed = _examples(photos), partial(_read, size=size), settings["SEED"]
     if len(photos) * size * size * 3 <= _CACHE_BYTES:
         examples = examples.map(read, tf.data.AUTOTUNE).cache().shuffle(len(photos), seed)
     else:
         examples = examples.shuffle(len(photos), seed).map(read, tf.data.AUTOTUNE)
     augment = _augmentation(seed)
     # Augmented one batch at a time: in parallel, the same seed would not draw the same.
-    batches = examples.batch(batch_size)
+    batches = examples.batch(settings["BATCH_SIZE"])
     return batches.map(lambda images, labels: (augment(tf.cast(images, tf.float32), training=True), labels)).prefetch(2)
 
 
 def _augmentation(seed: int) -> keras.Sequential:
-    """Return layers that mirror, rotate, shift and zoom at random; pixels of the edge fill what is uncovered."""
     options = {"fill_mode": "nearest", "seed": seed}
     rotation = keras.layers.RandomRotation(ROTATION / 360, **options)
     shift, zoom = keras.layers.RandomTranslation(SHIFT, SHIFT, **options), keras.layers.RandomZoom(ZOOM, **options)

@@ -33,27 +33,17 @@ _TOLERANCE = 0.05
 class GradCam(Result):
     """Where the network looked.
 
-    Attributes
-    ----------
-    table : DataFrame
-        One row per photo: path, original, label, predicted, probability, correct, and border: the fraction of its
-        attention in the border, NaN if its map is empty.
-    examples : DataFrame
-        The same for the most confident correct and incorrect predictions.
-    images, maps : dict
-        By row of `examples`: uint8 (size, size, 3), what the network gets, and float32 (size, size), 0 to 1.
-    border_width, total : int
-        Width of the border in pixels, number of test photos.
+    `table` has one row per photo: path, original, label, predicted, probability, correct, and border: the fraction of
+    its attention in the border, NaN if its map is empty.
     """
 
     name = "grad_cam"
     table: pd.DataFrame
-    examples: pd.DataFrame
-    images: dict[Any, np.ndarray]
-    maps: dict[Any, np.ndarray]
-    border_width: int
-    uniform: float  #: The fraction of the area, and so of a uniform map, that is in the border.
-    total: int
+    examples: pd.DataFrame  #: the same for the most confident correct and incorrect predictions
+    images: dict[Any, np.ndarray]  #: by row of `examples`: what the network gets, uint8 (size, size, 3)
+    maps: dict[Any, np.ndarray]  #: by row of `examples`: float32 (size, size), 0 to 1
+    uniform: float  #: the fraction of the area, and so of a uniform map, that is in the border
+    total: int  #: number of test photos
 
     def border(self) -> tuple[float, float, float] | None:
         """Return the mean fraction in the border and its 95 % interval (Student's t), None with fewer than 2 maps."""
@@ -70,20 +60,16 @@ class GradCam(Result):
         return fractions.mean()[fractions.size() >= MIN_PHOTOS_PER_CLASS].sort_values()
 
     def summary(self) -> str:
-        photos, empty = len(self.table), int(self.table["border"].isna().sum())
+        photos, empty = len(self.table), self.table["border"].isna().sum()
         border, by_class = self.border(), self.by_class()
         lines = ["Too few maps to say how much of the attention lies in the border."]
         if border is not None:
             mean, low, high = border
-            comparison = "about as much as if it were uniform"
-            if high < self.uniform:
-                comparison = "less than if it were uniform, so the network looks more at the middle"
-            elif low > self.uniform:
-                comparison = "more than if it were uniform, and subjects are seldom there"
-            sample = "" if photos == self.total else f" (a random sample of {self.total:,})"
+            comparison = "more" if low > self.uniform else "less" if high < self.uniform else "about as much"
+            chosen = f" of {self.total:,} test photos, chosen at random" if photos < self.total else " test photos"
             lines = [
-                f"On {photos} test photos{sample}, {mean:.2f} of the attention (95 % interval {low:.2f} to {high:.2f}) "
-                f"lies in the border, which is {self.uniform:.2f} of the area: {comparison}."
+                f"On {photos}{chosen}: {mean:.2f} of the attention (95 % interval {low:.2f} to {high:.2f}) lies in the "
+                f"border, {comparison} than if it were uniform ({self.uniform:.2f}, the border's share of the area)."
             ]
         if len(by_class) > 5:
             by_class = by_class.iloc[[0, -1]]
@@ -104,35 +90,39 @@ class GradCam(Result):
 
     def plot(self) -> Figure:
         """Return the most confident correct and incorrect predictions, highlighted; the dotted line is the border."""
-        groups = [photos for _, photos in self.examples.groupby("correct", sort=False)]
-        size = (EXAMPLES * 1.5, len(groups) * 2.05)
-        figure, axes = plt.subplots(len(groups), EXAMPLES, figsize=size, squeeze=False)
+        groups = self.examples.groupby("correct", sort=False)
+        figure, axes = plt.subplots(len(groups), EXAMPLES, figsize=(12, 2.05 * len(groups)), squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
-        for row, photos in zip(axes, groups, strict=True):
+        for row, (_, photos) in zip(axes, groups, strict=True):
             for axis, photo in zip(row, photos.itertuples(), strict=False):
                 self._draw(axis, photo)
         return figure
 
     def _draw(self, axis: Axes, photo: Any) -> None:
         """Draw a photo, grey where the map is 0 and coloured where it is not."""
-        grey, heat = self.images[photo.Index].mean(axis=2, keepdims=True) / 255, self.maps[photo.Index]
+        grey = self.images[photo.Index].mean(axis=2, keepdims=True) / 255
+        heat = self.maps[photo.Index]
         coloured, strength = plt.get_cmap("inferno")(0.15 + 0.85 * heat)[..., :3], 0.65 * heat[..., None]
         axis.imshow(grey * (1 - strength) + coloured * strength, vmin=0, vmax=1)
-        corner, inside = (self.border_width, self.border_width), len(heat) - 2 * self.border_width
-        axis.add_patch(Rectangle(corner, inside, inside, fill=False, color="white", linestyle=":", linewidth=0.8))
-        lines = [f"{'✓' if photo.correct else '✗'} {short_name(photo.predicted, 18)} {photo.probability:.2f}"]
+        width = _border_width(len(heat))
+        inside = len(heat) - 2 * width
+        axis.add_patch(Rectangle((width, width), inside, inside, fill=False, color="white", linestyle=":"))
+        title = f"{'✓' if photo.correct else '✗'} {short_name(photo.predicted, 18)} {photo.probability:.2f}\n"
         if not photo.correct:
-            lines.append(f"label: {short_name(photo.label, 18)}")
-        lines.append("empty map" if np.isnan(photo.border) else f"border {photo.border:.2f}")
-        colour = GREEN if photo.correct else VERMILLION
-        axis.set_title("\n".join(lines), fontsize=7, color=colour, loc="center", parse_math=False)
+            title += f"label: {short_name(photo.label, 18)}\n"
+        title += "empty map" if np.isnan(photo.border) else f"border {photo.border:.2f}"
+        axis.set_title(title, fontsize=7, color=GREEN if photo.correct else VERMILLION, loc="center", parse_math=False)
 
     def to_dict(self) -> dict[str, Any]:
         border = self.border()
-        mean, interval = (border[0], list(border[1:])) if border else (None, None)
-        counts = {"photos": len(self.table), "empty_maps": int(self.table["border"].isna().sum())}
-        return {"border": mean, "border_ci95": interval, "uniform": self.uniform, **counts}
+        return {
+            "border": border[0] if border else None,
+            "border_ci95": list(border[1:]) if border else None,
+            "uniform": self.uniform,
+            "photos": len(self.table),
+            "empty_maps": int(self.table["border"].isna().sum()),
+        }
 
 
 def grad_cam_examples(
@@ -142,14 +132,9 @@ def grad_cam_examples(
     classes: Sequence[str],
     settings: Mapping[str, Any],
 ) -> GradCam | Skipped:
-    """Compute Grad-CAM of test photos for their predicted classes.
+    """Compute Grad-CAM of at most MAX_PHOTOS test photos, and of the examples, for their predicted classes.
 
-    Parameters
-    ----------
-    photos : DataFrame
-        With the columns of `add_predictions`. At most MAX_PHOTOS of the split test, drawn with SEED, and the examples.
-    head : keras.Model
-        From pooled features to probabilities.
+    `photos` has the columns of `add_predictions`; `head` leads from pooled features to probabilities.
 
     Raises
     ------
@@ -162,14 +147,14 @@ def grad_cam_examples(
     if test.empty:
         return Skipped(GradCam.name, "Not checked: there are no test photos.")
     ranked = test.sort_values("probability", ascending=False, kind="stable")
-    examples = pd.concat([ranked[ranked["correct"]].head(EXAMPLES), ranked[~ranked["correct"]].head(EXAMPLES)])
-    sample = test if len(test) <= MAX_PHOTOS else test.sample(MAX_PHOTOS, random_state=settings["SEED"]).sort_index()
-    rows = test[test.index.isin(sample.index.union(examples.index))]
+    examples = pd.concat([ranked[ranked["correct"]].head(EXAMPLES), ranked[~ranked["correct"]].head(EXAMPLES)]).index
+    sample = test.sample(min(len(test), MAX_PHOTOS), random_state=settings["SEED"]).index.sort_values()
+    rows = test[test.index.isin(sample.union(examples))]
 
     size = backbone.image_size
-    border_width = round(size * (1 - BLANK) / 2)
+    width = _border_width(size)
     in_border = np.ones((size, size), bool)
-    in_border[border_width : size - border_width, border_width : size - border_width] = False
+    in_border[width:-width, width:-width] = False
     image = keras.Input((size, size, 3))
     feature_model = keras.Model(image, backbone.model(backbone.preprocess(image), training=False))
     borders, images, maps = {}, {}, {}
@@ -179,44 +164,33 @@ def grad_cam_examples(
             pixels = np.stack([read_image(path, size) for path in batch["path"]])
             predicted = batch["predicted"].map(classes.index).to_numpy()
             heat, probabilities = grad_cam(feature_model.predict_on_batch(pixels.astype(np.float32)), head, predicted)
-            _check_probabilities(batch, probabilities[np.arange(len(batch)), predicted])
+            difference = np.abs(batch["probability"] - probabilities[np.arange(len(batch)), predicted])
+            if difference.mean() > _TOLERANCE:
+                raise ValueError(
+                    f"{batch.at[difference.idxmax(), 'original']}: backbone and head do not give the probability in "
+                    "the table of photos. Run the notebook again from the features on."
+                )
             heat = tf.image.resize(heat[..., None], (size, size)).numpy()[..., 0]
             for row, photo, heat_map in zip(batch.index, pixels, heat, strict=True):
                 empty = heat_map.max() <= 0
                 borders[row] = np.nan if empty else float(heat_map[in_border].sum() / heat_map.sum())
-                if row in examples.index:
+                if row in examples:
                     images[row], maps[row] = photo, heat_map if empty else heat_map / heat_map.max()
             bar.update(len(batch))
     columns = ["path", "original", "label", "predicted", "probability", "correct"]
     table = rows[columns].assign(border=pd.Series(borders))
-    return GradCam(
-        table.loc[sample.index],
-        table.loc[examples.index],
-        images,
-        maps,
-        border_width=border_width,
-        uniform=float(in_border.mean()),
-        total=len(test),
-    )
+    uniform = float(in_border.mean())
+    return GradCam(table.loc[sample], table.loc[examples], images, maps, uniform=uniform, total=len(test))
+
+
+def _border_width(size: int) -> int:
+    return round(size * (1 - BLANK) / 2)
 
 
 def grad_cam(feature_map: np.ndarray, head: keras.Model, class_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Compute which places of a feature map support a class.
+    """Compute which places of a feature map, float32 (n, h, w, channels), support the classes `class_index`, int (n,).
 
-    Parameters
-    ----------
-    feature_map : float32 array of shape (n, h, w, channels)
-        Output of the backbone.
-    head : keras.Model
-        From pooled features to probabilities. Its last layer is Dense with softmax.
-    class_index : int array of shape (n,)
-        Class to explain of each photo.
-
-    Returns
-    -------
-    maps : float32 array of shape (n, h, w)
-        Not negative and not scaled.
-    probabilities : float32 array of shape (n, n_classes)
+    Returns maps, float32 (n, h, w), not negative and not scaled, and probabilities, float32 (n, n_classes).
 
     Notes
     -----
@@ -233,17 +207,7 @@ def grad_cam(feature_map: np.ndarray, head: keras.Model, class_index: np.ndarray
         tape.watch(places)
         scores = tf.matmul(hidden(tf.reduce_mean(places, axis=(1, 2)), training=False), last.kernel)
         scores = scores + last.bias if last.use_bias else scores
-        explained = tf.gather(scores, np.asarray(class_index), batch_dims=1)
+        explained = tf.gather(scores, class_index, batch_dims=1)
     weights = tf.reduce_mean(tape.gradient(explained, places), axis=(1, 2), keepdims=True)
     maps = tf.nn.relu(tf.reduce_sum(weights * places, axis=-1))
     return maps.numpy(), tf.nn.softmax(scores).numpy()
-
-
-def _check_probabilities(batch: pd.DataFrame, probability: np.ndarray) -> None:
-    difference = np.abs(batch["probability"].to_numpy() - probability)
-    if difference.mean() > _TOLERANCE:
-        example = batch["original"].iloc[int(difference.argmax())]
-        raise ValueError(
-            f"{example}: backbone and head give the predicted class another probability than the table of photos has. "
-            "Run the notebook again from the features on."
-        )

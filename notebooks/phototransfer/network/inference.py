@@ -1,7 +1,6 @@
 """The fastest way to run a frozen network on this machine that gives the same features as Keras."""
 
 import importlib.metadata
-import importlib.util
 import os
 import queue
 import sys
@@ -18,21 +17,18 @@ import tensorflow as tf
 
 KERAS = "Keras"
 BF16, F32 = "OpenVINO bf16", "OpenVINO f32"
-#: Lowest cosine similarity with Keras in float32 that an engine may have on the probes. Twice as strict as the 0.999
-#: that is promised for every photo, as only some are tried. EfficientNetLite0 in bf16 has 0.9997 on its best photos and
-#: 0.9971 on the worst of 300, ResNet50 (random weights) 0.99999 on all: bf16 needs this many probes.
+#: Lowest cosine similarity with Keras in float32 on the probes: twice as strict as the 0.999 promised for every photo.
+#: bf16 needs this many probes: EfficientNetLite0 has 0.9997 on its best photos and 0.9971 on the worst of 300.
 MIN_COSINE = 0.9995
 PROBES = 16
-_KERAS_BATCH = 32
 
 
 @dataclass(frozen=True)
 class Engine:
     """A frozen network, compiled.
 
-    `run` is thread-safe: from uint8 (b, size, size, 3), raw RGB, b <= `batch`, to float32 (b, d). `workers` threads,
-    each of which decodes photos and calls it, keep the machine busy. `cosine` is the lowest cosine similarity with
-    Keras in float32 on the probes, None if not measured.
+    `run` is thread-safe: from uint8 (b, size, size, 3), raw RGB, b <= `batch`, to float32 (b, d). `workers` threads
+    that decode photos and call it keep the machine busy. `cosine` is the lowest on the probes, None if not measured.
     """
 
     name: str
@@ -48,7 +44,7 @@ class Engine:
 
 
 def environment_key() -> str:
-    """Return what the choice of an engine depends on, such as "keras-3.15.1-gpu" or "openvino-2026.4.1-bf16"."""
+    """Return what the choice of an engine depends on, such as "openvino-2026.4.1-bf16"."""
     if tf.config.list_physical_devices("GPU"):
         return f"keras-{keras.__version__}-gpu"
     if openvino() is None:
@@ -59,8 +55,7 @@ def environment_key() -> str:
 def available_engines() -> list[str]:
     """Return the engines of this machine, the fastest first. The last one is always Keras.
 
-    OpenVINO (https://docs.openvino.ai) is for processors: on a 2-core AMD EPYC, ResNet50 at 224 pixels runs at more
-    than twice the speed of Keras. On a GPU TensorFlow is used; OpenVINO was not measured there.
+    OpenVINO (https://docs.openvino.ai) runs ResNet50 more than twice as fast as Keras on two cores of an AMD EPYC.
     """
     if tf.config.list_physical_devices("GPU") or openvino() is None:
         return [KERAS]
@@ -69,16 +64,12 @@ def available_engines() -> list[str]:
 
 
 def select_engine(extractor: keras.Model, probes: np.ndarray, names: list[str] | None = None) -> Engine:
-    """Return the first engine that can run a network and agrees with Keras in float32.
+    """Return the first engine, by default of all, that agrees with Keras in float32. If only Keras does, say why.
 
     Parameters
     ----------
-    extractor : keras.Model
-        Frozen, from raw RGB float32 (b, size, size, 3) to (b, d).
     probes : uint8 array of shape (n, size, size, 3)
         Photos on which the features are compared, n >= 1. With fewer than PROBES, bf16 is not tried.
-    names : list of str, optional
-        Engines to try, by default all that are available. If only Keras remains, a line says why.
     """
     if names is None:
         names = [name for name in available_engines() if name != BF16 or len(probes) >= PROBES]
@@ -116,32 +107,25 @@ def min_cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 @cache
 def openvino() -> Any:
-    """Return the module openvino, None if it is not installed.
-
-    Merely importing it reports the import to Google Analytics unless the user has opted out. It works without where
-    openvino_telemetry cannot be imported, so that import is blocked.
-    """
-    if importlib.util.find_spec("openvino") is None:
+    """Return the module openvino, None if it is not installed."""
+    # Importing it sends a report to Google Analytics through openvino_telemetry, which it can do without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        return importlib.import_module("openvino")
+    except ModuleNotFoundError:
         return None
-    if "openvino" not in sys.modules:
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    return importlib.import_module("openvino")
 
 
 def _trace(extractor: keras.Model) -> Callable[..., Any]:
-    """Return the network as a TensorFlow graph for one photo: uint8 (1, size, size, 3) → float32 (1, d).
-
-    Outside a graph, a network keeps every layer's output until the end: 140 MB per photo for ResNet50.
-    """
+    """Return a graph, uint8 (1, size, size, 3) → float32 (1, d): without one, all layers' outputs stay in memory."""
     photo = tf.TensorSpec((1, *extractor.input_shape[1:]), tf.uint8, name="photo")
     run = tf.function(lambda photo: extractor(tf.cast(photo, tf.float32), training=False), input_signature=[photo])
     return run.get_concrete_function()
 
 
 def _compile(network: Any, name: str) -> Engine:
-    """Compile for one photo per request and as many requests as OpenVINO suggests: as fast as batches, any number."""
-    precision = {BF16: "bf16", F32: "f32"}[name]
-    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": precision}
+    """Compile for one photo per request and as many requests as OpenVINO suggests, which is as fast as batches."""
+    hints = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": name.removeprefix("OpenVINO ")}
     compiled = openvino().compile_model(network, "CPU", hints)
     count = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
     idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -165,4 +149,4 @@ def _keras_engine(extractor: keras.Model) -> Engine:
         with lock:
             return np.asarray(extractor.predict_on_batch(pixels.astype(np.float32)), dtype=np.float32)
 
-    return Engine(KERAS, _KERAS_BATCH, 1 + (os.cpu_count() or 1), run)
+    return Engine(KERAS, 32, 1 + (os.cpu_count() or 1), run)

@@ -1,6 +1,7 @@
 """Training of one head again and again, each time from fresh weights."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import keras
@@ -15,43 +16,25 @@ FitHead = Callable[[keras.Model, Data, Data, Mapping[str, Any]], keras.callbacks
 
 
 class HeadTrainer:
-    """Trains the head of the notebook with the functions of the notebook, as often as needed.
-
-    Parameters
-    ----------
-    build_head, fit_head : callable
-        See `BuildHead` and `FitHead`.
-    n_features, n_classes : int
-    settings : Mapping
-        What both functions get. For another head: `{**settings, "HEAD": [256]}`.
+    """Trains the head of the notebook with the functions of the notebook, which both get `settings`.
 
     Notes
     -----
-    Building a head takes milliseconds, tracing its training step a second. So only the first head is traced. Before
-    each training it gets the weights, the optimizer state and the dropout generators of a head that is built with the
-    seed of that training. The result is bit-identical to that of a new head and does not depend on earlier trainings.
+    Tracing a training step takes a second, building a head milliseconds. So only the first head is traced. Before each
+    training it gets the weights, the optimizer state and the dropout generators of a head that is built with the seed
+    of that training. The result is bit-identical to that of a new head.
     """
 
     def __init__(
         self, build_head: BuildHead, fit_head: FitHead, n_features: int, n_classes: int, settings: Mapping[str, Any]
     ) -> None:
         self._settings = dict(settings)  # all heads of one trainer have the same layers, whatever is changed meanwhile
-        self._build: Callable[[], keras.Model] = lambda: build_head(n_features, n_classes, self._settings)
+        self._build = partial(build_head, n_features, n_classes, self._settings)
         self._fit = fit_head
         self._head: keras.Model | None = None
 
     def predict(self, *, train: Data, val: Data, x: np.ndarray, seed: int) -> np.ndarray:
-        """Train a head from fresh weights and return the classes that it predicts.
-
-        Parameters
-        ----------
-        train, val : tuple of float32 array of shape (n, n_features) and int array of shape (n,)
-        x : float32 array of shape (k, n_features)
-
-        Returns
-        -------
-        int array of shape (k,)
-        """
+        """Train a head from fresh weights and return the classes that it predicts for `x`, int (len(x),)."""
         head = self._fresh_head(seed)
         self._fit(head, train, val, self._settings)
         return np.asarray(head(x, training=False)).argmax(axis=1)

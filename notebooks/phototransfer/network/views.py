@@ -18,12 +18,8 @@ _GREY = 127
 class View:
     """A change of the pixels before they go to the network.
 
-    Attributes
-    ----------
-    name : str
-        Part of the name of the file that the features are cached in: another change needs another name.
-    change : callable
-        From uint8 (size, size, 3) and the photo's digest to uint8 (size, size, 3); deterministic and thread-safe.
+    `change`, from uint8 (size, size, 3) and the photo's digest to uint8 (size, size, 3), is deterministic and
+    thread-safe. The features are cached under `name`: another change needs another name.
     """
 
     name: str
@@ -31,16 +27,12 @@ class View:
 
 
 def augmented(count: int, seed: int) -> list[View]:
-    """Return `count` views, each of which rotates, shifts, zooms and mirrors every photo differently.
+    """Return views that rotate, shift, zoom and mirror each photo.
 
-    Rotation up to 20°, shift and zoom up to 0.2, horizontal flip. The change depends only on the photo's digest, the
-    number of the view and `seed`: view 3 is the same whether 4 or 8 are requested.
+    The change depends only on the photo's digest, the number of the view and `seed`, not on `count`.
     """
-    recipe = f"rotation{ROTATION}-shift{SHIFT}-zoom{ZOOM}-flip"
-    return [
-        View(f"augmented{number}-seed{seed}-{recipe}", partial(_augment, seed=seed, number=number))
-        for number in range(1, count + 1)
-    ]
+    name = f"augmented{{}}-seed{seed}-rotation{ROTATION}-shift{SHIFT}-zoom{ZOOM}-flip"
+    return [View(name.format(n), partial(_augment, seed=seed, number=n)) for n in range(1, count + 1)]
 
 
 def _blank(pixels: np.ndarray, digest: str) -> np.ndarray:
@@ -51,10 +43,9 @@ def _blank(pixels: np.ndarray, digest: str) -> np.ndarray:
 
 
 def _augment(pixels: np.ndarray, digest: str, seed: int, number: int) -> np.ndarray:
-    """Rotate, zoom (width and height independently) and shift as Keras' ImageDataGenerator does; edges are repeated.
+    """Rotate, zoom (width and height independently), shift and mirror; edges are repeated.
 
-    Pillow, because random_transform of Keras takes 2.5 times as long, draws from NumPy's global generator, which all
-    threads share, and calls a part of SciPy that SciPy 2 will not have.
+    As Keras' ImageDataGenerator does, which takes 2.5 times as long and draws from NumPy's global generator.
     """
     rng = np.random.default_rng([seed, number, *digest.encode()])
     side, pad = len(pixels), len(pixels) // 2 + 1  # as far as the corners can reach

@@ -23,16 +23,14 @@ RECIPE = f"rgb-{SHORTER_SIDE}-lanczos-jpeg95-1"
 #: JPEG includes MPO, several JPEGs in one file as phones write them. The other formats that Pillow reads are drawings
 #: or programs (EPS runs Ghostscript), not photos.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "HEIF", "AVIF")
-#: Bytes of 250 megapixels in RGB. Larger files are videos or disk images, which would fill the memory.
-LARGEST_FILE = 750 * 10**6
 _MOST_PIXELS = 250 * 10**6
+#: Bytes of as many pixels. Larger files are videos or disk images, which would fill the memory.
+LARGEST_FILE = 3 * _MOST_PIXELS
 _LONGEST_SIDE = 65_500  # pixels: the limit of libjpeg
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations with width and height exchanged
 _SIGNATURES = {
     **{b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"II*\x00": "TIFF", b"MM\x00*": "TIFF"},
-    b"PK\x03\x04": "a zip archive",
-    b"%PDF": "a PDF document",
-    b"8BPS": "a Photoshop drawing",
+    **{b"PK\x03\x04": "a zip archive", b"%PDF": "a PDF document", b"8BPS": "a Photoshop drawing"},
     b"\x1a\x45\xdf\xa3": "a video",
 }
 # Brands in the first box of an ISO media file (ISO/IEC 14496-12).
@@ -53,37 +51,21 @@ class NotReadable(NotAPhoto):
 
 @dataclass(frozen=True)
 class Photo:
-    """A prepared photo, `jpeg`, and facts about its original file.
-
-    Attributes
-    ----------
-    digest, bytes : str, int
-        SHA-256 and size of the file.
-    width, height : int
-        Pixels, upright.
-    taken : str or None
-        ISO 8601 without a time zone, because cameras write none.
-    """
+    """A prepared photo, `jpeg`, and facts about its original file."""
 
     jpeg: bytes
-    digest: str
-    width: int
+    digest: str  #: SHA-256 of the file
+    width: int  #: pixels, upright, as the height
     height: int
     bytes: int
     format: str
-    taken: str | None
+    taken: str | None  #: ISO 8601 without a time zone, because cameras write none
     camera: str | None
     phash: str
 
 
 def read_photo(path: Path) -> Photo:
-    """Read a photo in any supported format, which is recognized by the content and not by the name.
-
-    Raises
-    ------
-    NotAPhoto
-        With the reason.
-    """
+    """Read a photo in any supported format, recognized by its content, or raise NotAPhoto with the reason."""
     try:
         data = _read_bytes(path)
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
@@ -96,8 +78,7 @@ def read_photo(path: Path) -> Photo:
         raise NotReadable("too large for the memory of this machine") from error
     except NotAPhoto:
         raise
-    except Exception as error:
-        # Each decoder raises other exceptions on damaged files.
+    except Exception as error:  # each decoder raises other exceptions on damaged files
         truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
         cause = "the file is truncated" if truncated else str(error) or "it cannot be decoded"
         raise NotAPhoto(f"damaged: {cause}") from error
@@ -111,9 +92,7 @@ def middle_square(picture: Image.Image, size: int) -> Image.Image:
 def perceptual_hash(picture: Image.Image) -> str:
     """Return 64 bits of the coarse structure of a picture as 16 hexadecimal digits, or "" for a plain surface.
 
-    Notes
-    -----
-    The signs of the lowest 8 × 8 frequencies of a 32 × 32 grey thumbnail relative to their median (pHash: Zauner,
+    The bits compare the lowest 8 × 8 frequencies of a 32 × 32 grey thumbnail with their median (pHash: Zauner,
     "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
     """
     grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float32)
@@ -147,7 +126,6 @@ def _content_type(start: bytes) -> str:
 
 
 def _why_unidentified(data: bytes) -> str:
-    """Return why Pillow does not recognize a file."""
     content, start = _content_type(data), data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if content and not content.startswith("a "):
         return f"damaged: it begins like a {content} and cannot be decoded"
@@ -155,17 +133,16 @@ def _why_unidentified(data: bytes) -> str:
         content = "a web page"
     elif b"<svg" in start:
         content = "an SVG drawing"
-    elif not content and not data.strip(b"\x00"):
+    elif not data.strip(b"\x00"):
         content = "nothing but zero bytes"
-    elif not content:
-        content = "text" if b"\x00" not in data[:512] and data[:512].isascii() else "unknown content"
-    return f"not a picture ({content})"
+    elif not content and b"\x00" not in start and start.isascii():
+        content = "text"
+    return f"not a picture ({content or 'unknown content'})"
 
 
 def _prepare(opened: Image.Image, data: bytes) -> Photo:
-    file_format, exif = opened.format or "", _exif(opened)
     # Pillow turns a TIFF upright when it loads it, and gives its size upright from the start.
-    orientation = 1 if file_format == "TIFF" else _tag(exif, ExifTags.Base.Orientation)
+    orientation = 1 if opened.format == "TIFF" else _tag(opened, ExifTags.Base.Orientation)
     width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
     if min(width, height) < SMALLEST_SIDE:
         raise NotAPhoto(f"{width} × {height} pixels: too small, the shorter side needs {SMALLEST_SIDE}")
@@ -180,15 +157,15 @@ def _prepare(opened: Image.Image, data: bytes) -> Photo:
     picture = ImageOps.exif_transpose(picture)
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=95, subsampling=0)
-    camera = [_text(_tag(exif, tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
+    camera = [_text(_tag(opened, tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
     return Photo(
         jpeg=jpeg.getvalue(),
         digest=hashlib.sha256(data).hexdigest(),
         width=width,
         height=height,
         bytes=len(data),
-        format="JPEG" if file_format == "MPO" else file_format,
-        taken=_taken(exif),
+        format="JPEG" if opened.format == "MPO" else opened.format or "",
+        taken=_taken(opened),
         camera=" ".join(filter(None, camera)) or None,
         phash=perceptual_hash(picture),
     )
@@ -222,12 +199,10 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     elif picture.mode in ("1", "P", "PA"):
         picture = picture.convert("RGB")
     if profile and picture.mode in ("RGB", "CMYK", "L"):
-        try:
+        with suppress(ImageCms.PyCMSError, OSError):  # the profile does not fit the picture
             source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
             target = ImageCms.createProfile("sRGB")
             picture = ImageCms.profileToProfile(picture, source, target, outputMode="RGB") or picture
-        except (ImageCms.PyCMSError, OSError):
-            pass  # a profile that does not fit the picture says nothing about its colours
     return picture.convert("RGB")
 
 
@@ -238,13 +213,12 @@ def _is_deep(picture: Image.Image) -> bool:
 def _from_16_bit(picture: Image.Image) -> Image.Image:
     """Return grey values of more than 8 bits as 8 bits. Floats are from 0 to 1 or from 0 to 255."""
     grey = np.asarray(picture, dtype=np.float64)
-    largest = float(np.nanmax(grey, initial=0))
+    largest = np.nanmax(grey, initial=0)
+    divisor = 1.0
     if picture.mode == "F" and largest <= 1:
         divisor = 1 / 255
     elif largest > 255 or picture.mode.startswith("I;"):
         divisor = 65535 / 255
-    else:
-        divisor = 1
     shallow = Image.fromarray(np.clip(np.nan_to_num(grey) / divisor + 0.5, 0, 255).astype(np.uint8))
     shallow.info = {"icc_profile": picture.info.get("icc_profile")}
     return shallow
@@ -254,17 +228,11 @@ def _has_alpha(picture: Image.Image) -> bool:
     return picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
 
 
-def _exif(picture: Image.Image) -> Image.Exif:
+def _tag(picture: Image.Image, tag: int, ifd: int | None = None) -> Any:
     try:
-        return picture.getexif()
-    except Exception:  # damaged metadata raises many kinds of exceptions, and only the pixels matter
-        return Image.Exif()
-
-
-def _tag(exif: Image.Exif, tag: int, ifd: int | None = None) -> Any:
-    try:
+        exif = picture.getexif()
         return (exif.get_ifd(ifd) if ifd else exif).get(tag)
-    except Exception:  # as in _exif: values are decoded when they are requested
+    except Exception:  # damaged metadata raises many kinds of exceptions, and only the pixels matter
         return None
 
 
@@ -272,9 +240,9 @@ def _text(value: Any) -> str:
     return " ".join(str(value).replace("\x00", " ").split()) if isinstance(value, str) else ""
 
 
-def _taken(exif: Image.Exif) -> str | None:
-    original = _tag(exif, ExifTags.Base.DateTimeOriginal, ExifTags.IFD.Exif)
-    for value in (original, _tag(exif, ExifTags.Base.DateTime)):
+def _taken(picture: Image.Image) -> str | None:
+    original = _tag(picture, ExifTags.Base.DateTimeOriginal, ExifTags.IFD.Exif)
+    for value in (original, _tag(picture, ExifTags.Base.DateTime)):
         with suppress(ValueError):
             return datetime.strptime(_text(value)[:19], "%Y:%m:%d %H:%M:%S").isoformat()
     return None

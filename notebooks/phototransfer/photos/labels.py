@@ -28,11 +28,6 @@ def read_labels(folder: Path, labels_file: PurePosixPath, files: list[PurePosixP
     -------
     rows, unmatched : list of Row, list of str
         One row per file, and the names that no file has.
-
-    Raises
-    ------
-    ValueError
-        labels.csv is not such a table.
     """
     labels: dict[str, set[str]] = defaultdict(set)
     for line in _lines(folder / labels_file):
@@ -43,15 +38,23 @@ def read_labels(folder: Path, labels_file: PurePosixPath, files: list[PurePosixP
         folders[name].add(file.parent)
     rows = [Row(str(labels_file), reason="the list of labels itself")]
     for file, (name, is_path) in names.items():
-        ambiguous = len(folders[name]) > 1 and not is_path
-        reason = _why_skipped(labels[name], ambiguous) if name else "no line in labels.csv"
-        rows.append(Row(str(file), "" if reason else min(labels[name]), reason=reason))
+        classes = sorted(label or "(none)" for label in labels.get(name, ()))
+        reason = ""
+        if not name:
+            reason = "no line in labels.csv"
+        elif len(folders[name]) > 1 and not is_path:
+            reason = "labels.csv names it without its folder, and several folders have a file of that name"
+        elif len(classes) > 1:
+            reason = f"labels.csv gives it several classes: {', '.join(classes)}"
+        elif labels[name] == {""}:
+            reason = "labels.csv gives it an empty class"
+        rows.append(Row(str(file), "" if reason else classes[0], reason=reason))
     header = list(labels)[:1]  # unless a photo has that name
     return rows, [name for name in labels if name not in folders and name not in header]
 
 
 def _normalized_path(name: str) -> str:
-    """Return a path with composed characters (macOS stores é as two) and forward slashes."""
+    """Return a path with composed characters (macOS stores é as two) and slashes."""
     return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
 
 
@@ -61,14 +64,6 @@ def _find_name(file: PurePosixPath, folder: PurePosixPath, labels: dict[str, set
     candidates = [_normalized_path(str(path)) for path in (inside, file.name, inside.with_suffix(""), file.stem)]
     match = next((name for name in candidates if name in labels), "")
     return match, match in candidates[::2]
-
-
-def _why_skipped(classes: set[str], ambiguous: bool) -> str:
-    if ambiguous:
-        return "labels.csv names it without its folder, and several folders have a file of that name"
-    if len(classes) > 1:
-        return f"labels.csv gives it several classes: {', '.join(sorted(name or '(none)' for name in classes))}"
-    return "" if classes != {""} else "labels.csv gives it an empty class"
 
 
 def _lines(path: Path) -> list[list[str]]:

@@ -23,42 +23,25 @@ _GRID_PHOTOS = 18
 
 @dataclass(frozen=True)
 class Prepared(Result):
-    """The table of photos, and an account of every file that is not in it.
-
-    Attributes
-    ----------
-    photos : DataFrame
-        One row per photo, ordered by split, label and path. Columns: path, original, label, split, width and height
-        in pixels, bytes, format, taken, camera, phash, digest, group (the same number for near-duplicates).
-    skipped : DataFrame
-        Files that are not used: original, reason. Saved as skipped.csv.
-    left_out : dict
-        Classes that are not used, and why.
-    unmatched : list
-        Names in the table of labels that no file has.
-    folder : Path
-        The folder with train, val and test.
-    found, new : int
-        Number of files in the source folder, and how many of these were new or changed and read now.
-    reading : str
-        How the folder was understood.
-    """
+    """The table of photos, and an account of every file that is not in it."""
 
     name = "photos"
+    #: One row per photo, ordered by split, label and path. Columns: path, original, label, split, width and height in
+    #: pixels, bytes, format, taken, camera, phash, digest, group (the same number for near-duplicates).
     photos: pd.DataFrame
     classes: list[str]
-    skipped: pd.DataFrame
-    left_out: dict[str, str]
-    unmatched: list[str]
-    folder: Path
+    skipped: pd.DataFrame  #: files that are not used: original, reason
+    left_out: dict[str, str]  #: classes that are not used, and why
+    unmatched: list[str]  #: names in the table of labels that no file has
+    folder: Path  #: with train, val and test
     source: Source
     found: int
-    new: int
-    reading: str
+    new: int  #: how many of the files found were read now, because they are new or changed
+    reading: str  #: how the folder was understood
 
     @property
     def cache(self) -> Path:
-        """Folder for the features of these photos."""
+        """The folder for the features of these photos."""
         return self.source.home / "features"
 
     def counts(self) -> pd.DataFrame:
@@ -70,7 +53,7 @@ class Prepared(Result):
     def summary(self) -> str:
         used, skipped = plural(len(self.photos), "photo"), plural(len(self.skipped), "file")
         lines = [self.reading, f"{plural(self.found, 'file')} found: {used} used, {skipped} skipped."]
-        lines += [f"  {count} × {reason}" for reason, count in self.skipped["reason"].value_counts().head(8).items()]
+        lines += [f"  {reason}" for reason in _most_frequent(self.skipped["reason"], 8)]
         if len(self.skipped):
             lines.append(f"  All of them by name: {relative_to_project(self.source.home / 'skipped.csv')}")
         if self.left_out:
@@ -110,16 +93,12 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -
     Parameters
     ----------
     val_split, test_split : float
-        Fractions of the photos to validate and test with, used where the folder has no such split.
-    seed : int
-        Decides which photos these are.
+        Fractions of the photos, used where the folder has no such split.
 
     Raises
     ------
     ValueError
         Fewer than two classes have enough photos. The message says how many each has.
-    OSError
-        The disk is full or not writable.
     """
     folder = source.home / "prepared"
     with locked(source.home, "preparing these photos"):
@@ -129,16 +108,17 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -
         new = store.update(list(scan.photos["original"]))
         rows = _rows(scan.photos, store)
         left_out = _leave_out_classes(rows, scan.empty_classes)
-        skipped = pd.concat([scan.skipped, rows.loc[rows["reason"] != "", ["original", "reason"]]])
-        skipped = skipped.sort_values("original", kind="stable").reset_index(drop=True)
+        used = rows["reason"] == ""
+        skipped = pd.concat([scan.skipped, rows.loc[~used, ["original", "reason"]]])
+        skipped = skipped.sort_values("original", kind="stable", ignore_index=True)
         for path in source.home.glob(".skipped.csv.*.partial"):
             path.unlink()
         write_table(source.home / "skipped.csv", skipped)
-        photos = rows[rows["reason"] == ""].reset_index(drop=True)
+        photos = rows[used].reset_index(drop=True)
         classes = sorted(photos["label"].unique())
         if len(classes) < 2:
-            raise ValueError(_too_few_classes(source, photos, left_out, skipped))
-        if not {"val", "test"} <= set(photos["split"].dropna()):  # or else the settings decide nothing
+            raise ValueError(_too_few_classes(source, photos["label"], left_out, skipped["reason"]))
+        if not {"val", "test"} <= set(photos["split"]):  # or else the settings decide nothing
             folder = tree_root(folder, val_split=val_split, test_split=test_split, seed=seed)
         photos["split"] = assign_splits(photos, {"val": val_split, "test": test_split}, seed)
         photos["path"] = store.lay_out(photos, folder)
@@ -159,9 +139,8 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -
 def _rows(files: pd.DataFrame, store: Store) -> pd.DataFrame:
     """Return what is known about each file, with its class, given split and group; `reason` is "" for photos."""
     rows = pd.DataFrame([store.index[original] for original in files["original"]], columns=COLUMNS)
-    rows["original"] = files["original"]
+    rows[["original", "split"]] = files[["original", "split"]]
     rows["label"] = files["raw_label"].map(label_folders(files["raw_label"]))
-    rows["split"] = files["split"].astype(object).where(files["split"].notna(), None)
     read = rows["reason"] == ""
     rows.loc[read, "group"] = group_near_duplicates(list(rows.loc[read, "phash"]), list(rows.loc[read, "digest"]))
     return rows
@@ -169,30 +148,34 @@ def _rows(files: pd.DataFrame, store: Store) -> pd.DataFrame:
 
 def _leave_out_classes(rows: pd.DataFrame, empty_classes: list[str]) -> dict[str, str]:
     """Write the reason into the rows of classes with too few photos, and return these classes with their reasons."""
-    photos = rows[rows["reason"] == ""]
-    unread = set(rows["label"]) - set(photos["label"])
-    left_out = too_small(photos) | dict.fromkeys(unread, "has no photo that can be read")
+    read = rows["reason"] == ""
+    unread = set(rows["label"]) - set(rows.loc[read, "label"])
+    left_out = too_small(rows[read]) | dict.fromkeys(unread, "has no photo that can be read")
     left_out |= dict.fromkeys(empty_classes, "has no photo at all")
-    for label in set(left_out) & set(photos["label"]):
-        rows.loc[photos.index[photos["label"] == label], "reason"] = f"class left out: {label} {left_out[label]}"
+    of_class = {label: f"class left out: {label} {reason}" for label, reason in left_out.items()}
+    rows.loc[read, "reason"] = [of_class.get(label, "") for label in rows.loc[read, "label"]]
     return dict(sorted(left_out.items()))
 
 
 def _in_order(photos: pd.DataFrame) -> pd.DataFrame:
     order = pd.Categorical(photos["split"], SPLIT_ORDER)
-    table = photos.assign(order=order).sort_values(["order", "label", "path"], kind="stable").reset_index(drop=True)
+    table = photos.assign(order=order).sort_values(["order", "label", "path"], kind="stable", ignore_index=True)
     table["group"] = pd.factorize(table["group"])[0]
     table["taken"] = pd.to_datetime(table["taken"], errors="coerce")
     columns = ["path", "original", "label", "split", "width", "height", "bytes", "format", "taken", "camera"]
     return table[[*columns, "phash", "digest", "group"]].astype({"width": int, "height": int, "bytes": int})
 
 
-def _too_few_classes(source: Source, photos: pd.DataFrame, left_out: dict[str, str], skipped: pd.DataFrame) -> str:
-    enough = {label: f"{count} photos, enough" for label, count in photos["label"].value_counts().items()}
-    classes = "; ".join(f"{label}: {state}" for label, state in sorted((enough | left_out).items()))
-    reasons = "; ".join(f"{count} × {reason}" for reason, count in skipped["reason"].value_counts().head(5).items())
+def _most_frequent(reasons: pd.Series, most: int) -> list[str]:
+    return [f"{count} × {reason}" for reason, count in reasons.value_counts().head(most).items()]
+
+
+def _too_few_classes(source: Source, labels: pd.Series, left_out: dict[str, str], reasons: pd.Series) -> str:
+    states = {label: f"{count} photos, enough" for label, count in labels.value_counts().items()} | left_out
+    classes = "; ".join(f"{label}: {state}" for label, state in sorted(states.items())) or "none"
+    skipped = "; ".join(_most_frequent(reasons, 5)) or "none"
     return (
-        f"At least two classes with enough photos are needed in {source.folder}. Classes: {classes or 'none'}. "
-        f"Files skipped: {reasons or 'none'} (see {source.home / 'skipped.csv'}). Expected: one folder per class; or "
-        "train, val and test folders with one folder per class in each; or labels.csv next to a folder of photos."
+        f"At least two classes with enough photos are needed in {source.folder}. Classes: {classes}. Files skipped: "
+        f"{skipped} (see {source.home / 'skipped.csv'}). Expected: one folder per class, train, val and test folders "
+        "with one folder per class in each, or labels.csv next to a folder of photos."
     )

@@ -34,28 +34,22 @@ class Scan:
     skipped: pd.DataFrame  #: original, reason
     unmatched: list[str]  #: names in labels.csv that no file has
     empty_classes: list[str]  #: class folders without a file that may be a photo
-    reading: str  #: how the folder was understood, in one or two sentences
+    reading: str  #: how the folder was understood
 
 
 def scan_folder(folder: Path, ignore: Iterable[str] = ()) -> Scan:
     """List the files of a folder in one of three shapes: split folders, labels.csv or class folders.
 
-    `ignore` has names of entries directly in `folder` that are not part of it.
-
-    Raises
-    ------
-    ValueError
-        labels.csv, the only file that is opened, is not a table.
+    Entries directly in `folder` whose names are in `ignore` are not part of it. No file but labels.csv is opened.
     """
     files, folders, skipped = _walk(folder, set(ignore))
-    top, unmatched = _skip_wrappers(files), list[str]()
+    top = _skip_wrappers(files)
     labels_file, split_folders = _labels_file(files, top), _split_folders(files, top)
-    if split_folders:
-        rows = _from_split_folders(files, top, split_folders)
-    elif labels_file:
+    unmatched: list[str] = []
+    if labels_file and not split_folders:
         rows, unmatched = read_labels(folder, labels_file, files)
     else:
-        rows = _from_class_folders(files, top)
+        rows = _from_folders(files, top, split_folders)
     # One class, however the name of its folder is stored: macOS takes é apart into two characters.
     used = [(row.original, normalize("NFC", row.raw_label), row.split) for row in rows if not row.reason]
     skipped += [(row.original, row.reason) for row in rows if row.reason]
@@ -77,9 +71,10 @@ def label_folders(raw_labels: Iterable[str]) -> dict[str, str]:
     taken: set[str] = set()
     for raw in sorted(set(raw_labels)):
         base = name = safe_name(raw)
-        number = 2
+        number = 1
         while name.casefold() in taken:
-            name, number = f"{base}-{number}", number + 1
+            number += 1
+            name = f"{base}-{number}"
         taken.add(name.casefold())
         names[raw] = name
     return names
@@ -103,15 +98,16 @@ def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[Pur
         except OSError as error:
             skipped.append((str(path), f"folder cannot be read ({error.strerror})"))
             return
-        is_loop = (info.st_dev, info.st_ino) in parents
-        if is_loop or len(path.parts) > _MAX_DEPTH:
-            deep = f"a folder more than {_MAX_DEPTH} folders deep"
-            skipped.append((str(path), "a link to a folder that contains it" if is_loop else deep))
+        if (info.st_dev, info.st_ino) in parents:
+            skipped.append((str(path), "a link to a folder that contains it"))
+            return
+        if len(path.parts) > _MAX_DEPTH:
+            skipped.append((str(path), f"a folder more than {_MAX_DEPTH} folders deep"))
             return
         for entry in entries:
-            if not path.parts and entry.name in ignore:
-                continue
             below = path / entry.name
+            if str(below) in ignore:
+                continue
             try:
                 mode = entry.stat().st_mode
             except OSError as error:
@@ -120,21 +116,17 @@ def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[Pur
             if stat.S_ISDIR(mode):
                 folders.append(below)
                 visit(below, (*parents, (info.st_dev, info.st_ino)))
-            elif reason := _why_no_photo(below, mode):
-                skipped.append((str(below), reason))
+            elif not stat.S_ISREG(mode):
+                skipped.append((str(below), "not a regular file"))
+            elif _is_hidden(below):
+                skipped.append((str(below), "hidden file or folder"))
+            elif made_by_system(entry.name):
+                skipped.append((str(below), "a file of the operating system"))
             else:
                 files.append(below)
 
     visit(PurePosixPath(), ())
     return files, folders, skipped
-
-
-def _why_no_photo(path: PurePosixPath, mode: int) -> str:
-    if not stat.S_ISREG(mode):
-        return "not a regular file"
-    if _is_hidden(path):
-        return "hidden file or folder"
-    return "a file of the operating system" if made_by_system(path.name) else ""
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
@@ -179,28 +171,23 @@ def _split_folders(files: list[PurePosixPath], top: _Parts) -> dict[str, _Parts]
     return parents
 
 
-def _from_split_folders(files: list[PurePosixPath], top: _Parts, class_parents: dict[str, _Parts]) -> list[Row]:
+def _from_folders(files: list[PurePosixPath], top: _Parts, split_folders: dict[str, _Parts]) -> list[Row]:
+    """Take the class from the names of folders, in `top` or in each split folder."""
+    split_of: dict[_Parts, str | None]
+    split_of = {parent: SPLITS[name.lower()] for name, parent in split_folders.items()} or {top: None}
+    elsewhere = f"not in a split folder ({', '.join(sorted(split_folders))})"
     rows = []
-    elsewhere = f"not in a split folder ({', '.join(sorted(class_parents))})"
     for file in files:
+        parent = next((parent for parent in split_of if len(_below(file, parent)) > 1), None)
         name = next(iter(_below(file, top)), "")
-        parts = _below(file, class_parents[name]) if name in class_parents else ()
-        if len(parts) > 1:
-            rows.append(Row(str(file), parts[0], SPLITS[name.lower()]))
+        if parent is not None:
+            rows.append(Row(str(file), _below(file, parent)[0], split_of[parent]))
         else:
-            rows.append(Row(str(file), reason=_NO_CLASS if name.lower() in SPLITS else elsewhere))
+            rows.append(Row(str(file), reason=elsewhere if split_folders and name.lower() not in SPLITS else _NO_CLASS))
+    classes = {row.raw_label for row in rows if not row.reason}
+    if not split_folders and len(classes) > 1 and all(name.lower() in SPLITS for name in classes):
+        return [Row(row.original, reason="in a split folder that has no class folders") for row in rows]
     return rows
-
-
-def _from_class_folders(files: list[PurePosixPath], top: _Parts) -> list[Row]:
-    paths = {file: _below(file, top) for file in files}
-    classes = {parts[0] for parts in paths.values() if len(parts) > 1}
-    if len(classes) > 1 and all(name.lower() in SPLITS for name in classes):
-        return [Row(str(file), reason="in a split folder that has no class folders") for file in files]
-    return [
-        Row(str(file), parts[0]) if len(parts) > 1 else Row(str(file), reason=_NO_CLASS)
-        for file, parts in paths.items()
-    ]
 
 
 def _describe(
@@ -212,14 +199,17 @@ def _describe(
     names = sorted(set(photos["raw_label"]))
     classes, inside = f"{plural(len(names), 'class')}: {shorten_list(names)}", f" in {'/'.join(top)}" if top else ""
     if split_folders:
-        splits = ", ".join(f"{name} is {SPLITS[name.lower()]}" for name in split_folders)
-        missing = " and ".join(sorted({"val", "test"} - set(photos["split"])))
-        text = f"Read as split folders{inside} ({splits}) with class folders in them ({classes})."
+        in_order = sorted(split_folders, key=lambda name: list(SPLITS).index(name.lower()))
+        meaning = {name: SPLITS[name.lower()] for name in in_order}
+        splits = ", ".join(name if name == split else f"{name} = {split}" for name, split in meaning.items())
+        missing = " and ".join(sorted({"val", "test"} - set(meaning.values())))
+        text = f"Read as split folders{inside} ({splits}) with class folders ({classes})."
         text += f" A part of train becomes {missing}." if missing else ""
         return text + (f" {labels_file} is ignored." if labels_file else "")
     if labels_file:
-        example = f"{photos['original'].iloc[0]} is {photos['raw_label'].iloc[0]}"
-        text = f"Read as photos with a table of labels, {labels_file}: column 1 is the photo, column 2 its class"
-        return f"{text} (for example, {example}; {classes}). Names of folders are ignored."
-    reason = "because there is neither a train folder with class folders nor labels.csv"
-    return f"Read as class folders{inside} ({classes}), {reason}."
+        photo = photos.iloc[0]
+        return (
+            f"Read as photos with a table of labels, {labels_file}: photo and class (for example, {photo.original} is "
+            f"{photo.raw_label}; {classes}). Names of folders are ignored."
+        )
+    return f"Read as class folders{inside} ({classes}): there is no train folder with class folders and no labels.csv."

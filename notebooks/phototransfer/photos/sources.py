@@ -7,11 +7,12 @@ import shutil
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from phototransfer import files
+from phototransfer.photos import sample
 
 #: What is written into `data/<name>/` and never read as photos.
 DERIVED = ("prepared", "features", "skipped.csv", "source.json", ".lock")
@@ -29,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True)
 class _Download:
-    """An archive on the web: its folder with photos, its size in bytes and its SHA-256 (None: not published)."""
+    """An archive on the web, its folder with photos, its size in bytes and its SHA-256."""
 
     url: str
     photos: str
@@ -39,12 +40,11 @@ class _Download:
 
 
 DOWNLOADS = {
-    # No SHA-256 is published. The size is the Content-Length in many public logs, and the download is encrypted.
     "cats_and_dogs": _Download(
         url="https://storage.googleapis.com/mledu-datasets/cats_and_dogs_filtered.zip",
         photos="cats_and_dogs_filtered",
-        size=68_606_236,
-        sha256=None,
+        size=68_606_236,  # the Content-Length in many public logs
+        sha256=None,  # none is published, but the download is encrypted
         description="3,000 photos of cats and dogs, the data set of TensorFlow's transfer learning tutorial",
     ),
     # Size and SHA-256: TensorFlow Datasets, tensorflow_datasets/url_checksums/stanford_dogs.txt
@@ -66,47 +66,33 @@ def find_source(dataset: str) -> Source:
     dataset : str
         The name of a folder under data/, a path (absolute, relative to the project or to the working directory), the
         name of a download, or "sample".
-
-    Raises
-    ------
-    FileNotFoundError
-        There is no such folder or download; the message lists those that exist.
-    ValueError
-        The folder cannot be used: it contains the project, or files with names that are needed here.
-    OSError
-        The download failed, or the disk is full or not writable.
     """
     dataset = str(dataset)
-    local = files.DATA / dataset if dataset == files.safe_name(dataset) else None
-    if local and not _has_photos(local):
-        if dataset == "sample":
-            _draw_sample(local)
-        elif dataset in DOWNLOADS:
+    local = files.DATA / dataset
+    if dataset == files.safe_name(dataset):
+        if dataset in DOWNLOADS and not _has_photos(local):
             return _find_download(dataset)
-    if local and local.is_dir():
-        return _claim(dataset, _recorded_folder(local) or local)
-    try:
+        if dataset == "sample" and not _has_photos(local):
+            with files.locked(files.DATA, "drawing the sample"):
+                if not _has_photos(local):  # drawn by another process in the meantime
+                    sample.draw_sample(local)
+        if local.is_dir():
+            return _claim(dataset, _recorded_folder(local) or local)
+    with suppress(RuntimeError):  # "~" where the home folder is not known
         folder = files.find_path(dataset)
-    except RuntimeError as error:  # "~" where the home folder is not known
-        raise FileNotFoundError(_not_found(dataset)) from error
-    if dataset.strip() and os.path.isdir(folder):  # Path.is_dir raises for a name that no file system accepts
-        return _claim(files.safe_name(folder.resolve().name), folder)
-    raise FileNotFoundError(_not_found(dataset))
-
-
-def _not_found(dataset: str) -> str:
+        if dataset.strip() and os.path.isdir(folder):  # Path.is_dir raises for a name that no file system accepts
+            return _claim(files.safe_name(folder.resolve().name), folder)
     folders = sorted(path.name for path in files.DATA.glob("[!._]*") if path.is_dir())
-    return (
-        f"No photos for DATASET = {dataset!r}: there is no folder of that name in {files.DATA}, no folder at that path "
-        f"from {files.PROJECT} or from {Path.cwd()}, and no download of that name. "
+    raise FileNotFoundError(
+        f"No photos for DATASET = {dataset!r}: not in {files.DATA}, {files.PROJECT} or {Path.cwd()}, nor a download. "
         f"In data/: {', '.join(folders) or 'nothing'}; downloads: {', '.join(DOWNLOADS)}; drawn here: sample."
     )
 
 
 def _has_photos(home: Path) -> bool:
     """Tell whether a folder under data/ has content that was not written there by this package."""
-    ignored = (*DERIVED, "download")
-    return home.is_dir() and any(not path.name.startswith(".") and path.name not in ignored for path in home.iterdir())
+    visible = {path.name for path in home.glob("[!.]*")}
+    return not visible <= {*DERIVED, "download"}
 
 
 def _recorded_folder(home: Path) -> Path | None:
@@ -116,20 +102,19 @@ def _recorded_folder(home: Path) -> Path | None:
         return None
     if not os.path.isdir(folder):
         raise FileNotFoundError(
-            f"DATASET = {home.name!r} was prepared from the photos in {folder}, which does not exist now. Connect its "
-            f"disk, give the new path of the folder, or delete {home}: it can be computed again."
+            f"The photos of DATASET = {home.name!r} were in {folder}, which does not exist now. Connect its disk, give "
+            f"the new path of the folder, or delete {home}, which is computed again."
         )
     return Path(folder)
 
 
 def _read_record(home: Path) -> str | None:
-    """Return the folder in the file source.json of a home, None if there is no such file."""
-    content = files.read_json(home / "source.json")
-    if content is None:
-        return None
-    if not isinstance(content, dict) or not isinstance(content.get("folder"), str):
-        raise ValueError(f"{home / 'source.json'} was not written by this notebook. Rename it or delete it.")
-    return content["folder"]
+    match files.read_json(home / "source.json"):
+        case None:
+            return None
+        case {"folder": str(folder)}:
+            return folder
+    raise ValueError(f"{home / 'source.json'} was not written by this notebook. Rename it or delete it.")
 
 
 def _claim(name: str, folder: Path) -> Source:
@@ -141,11 +126,10 @@ def _claim(name: str, folder: Path) -> Source:
     if _read_record(home) != str(folder):
         with files.locked(data, "starting"):  # or two folders of one name could get the same home
             home = _home_of(name, folder, data)
-            if not (home / "source.json").exists() and any((home / derived).exists() for derived in DERIVED[:3]):
+            if _read_record(home) is None and any((home / derived).exists() for derived in DERIVED[:3]):
                 raise ValueError(
-                    f"{home} has a folder called prepared or features or a file skipped.csv that this notebook did not "
-                    "write, and it needs these names. Rename yours, or move the photos to a folder outside data/ and "
-                    "give its path."
+                    f"This notebook did not write {' or '.join(DERIVED[:3])} in {home}, and needs these names. Rename "
+                    "yours, or move the photos to a folder outside data/ and give its path."
                 )
             files.write_json(home / "source.json", {"folder": str(folder)})
     return Source(home.name, folder, home)
@@ -158,14 +142,6 @@ def _home_of(name: str, folder: Path, data: Path) -> Path:
     if recorded == str(folder) or (recorded is None and free):
         return home
     return data / f"{name}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
-
-
-def _draw_sample(folder: Path) -> None:
-    from phototransfer.photos.sample import draw_sample
-
-    with files.locked(files.DATA, "drawing the sample"):
-        if not _has_photos(folder):
-            draw_sample(folder)
 
 
 def _find_download(name: str) -> Source:
@@ -201,9 +177,8 @@ def _download(name: str, target: Path) -> None:
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise OSError(error.errno, f"{error.strerror} while downloading {name} into", str(target)) from error
             raise OSError(
-                f"{name} ({archive.description}) could not be downloaded from {archive.url}: {error}. Try again later, "
-                f"or download that file with a browser, unpack it, and move the folder {archive.photos!r} in it to "
-                f"{target}: it is then used without a network."
+                f"{name} ({archive.description}) could not be downloaded: {error}. Try again later, or download "
+                f"{archive.url} with a browser, unpack it, and move its folder {archive.photos!r} to {target}."
             ) from error
         files.move_into_place(unpacked / archive.photos, target)
 

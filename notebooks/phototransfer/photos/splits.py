@@ -23,25 +23,19 @@ def group_near_duplicates(hashes: list[str], digests: list[str]) -> np.ndarray:
 
     Parameters
     ----------
-    hashes : list of n str
-        Perceptual hashes of 16 hexadecimal digits, or "" for none.
-    digests : list of n str
-        Digests of the files.
+    hashes, digests : list of n str
+        Perceptual hashes of 16 hexadecimal digits, or "" for none, and digests of the files.
 
     Returns
     -------
     int64 array of shape (n,)
         Numbered from 0 in order of first appearance.
-
-    Notes
-    -----
-    All pairs are compared, n² / 2 of them, in blocks of rows to limit the memory.
     """
     first = pd.Series(range(len(digests))).groupby(digests, sort=False).transform("first").to_numpy(dtype=np.int64)
     pairs = [np.stack([first, np.arange(len(digests))])]
     rows = np.flatnonzero([bool(text) for text in hashes])
     bits = np.array([int(hashes[row], 16) for row in rows], dtype=np.uint64)
-    for start in range(0, len(bits), _BLOCK):
+    for start in range(0, len(bits), _BLOCK):  # all pairs, in blocks of rows to limit the memory
         distance = np.bitwise_count(bits[start : start + _BLOCK, None] ^ bits[None, start:])
         one, other = np.nonzero(distance <= NEAR_BITS)
         pairs.append(np.stack([rows[one + start], rows[other + start]]))
@@ -79,43 +73,44 @@ def assign_splits(photos: pd.DataFrame, shares: Mapping[str, float], seed: int) 
     shares : dict
         The fraction of photos for "val", "test" or both. A split that is not named, or exists already, is not cut.
 
-    Raises
-    ------
-    ValueError
-        The shares leave no photos for training.
-
     Notes
     -----
     scikit-learn's StratifiedGroupKFold keeps groups together but does not guarantee a small class a photo per split.
     """
     if not (all(0 < share < 1 for share in shares.values()) and sum(shares.values()) < 1):
-        raise ValueError(
-            "VALIDATION_SPLIT and TEST_SPLIT must each be above 0, and their sum below 1 because the other photos are "
-            f"for training, got {shares.get('val')} and {shares.get('test')}"
-        )
-    existing = set(photos["split"].dropna())
-    missing = [name for name in ("test", "val") if name in shares and name not in existing]
-    split = photos["split"].astype(object).where(photos["split"].notna(), "train")
-    pool = photos[split == "train"]
-    order = pool["digest"].map(lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).hexdigest())
-    first = order.groupby(pool["group"]).min()
-    in_several_classes = pool.groupby("group")["label"].transform("nunique") > 1
-    for _, members in pool.groupby("label", sort=True):
-        groups = members[~in_several_classes[members.index]].groupby("group").size()
-        groups = groups.loc[first[groups.index].sort_values().index]
+        values = f"{shares.get('val')} and {shares.get('test')}"
+        raise ValueError(f"VALIDATION_SPLIT and TEST_SPLIT must be above 0 and their sum below 1, got {values}")
+    missing = [name for name in ("test", "val") if name in shares and name not in set(photos["split"])]
+    split = _given_or_train(photos)
+    train = photos[split == "train"]
+    order = train["digest"].map(lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).hexdigest())
+    groups = (
+        train.assign(order=order)
+        .groupby("group")
+        .agg(label=("label", "first"), labels=("label", "nunique"), size=("label", "size"), order=("order", "min"))
+    )
+    groups = groups[groups["labels"] == 1].sort_values("order")  # others stay in train
+    n_photos = train["label"].value_counts()
+    split_of: dict[int, str] = {}
+    for label, sizes in groups.groupby("label")["size"]:
         for number, name in enumerate(missing):
             reserved = len(missing) - number  # one group for each split still to come, and one for train
-            chosen = _choose_groups(groups, max(1, round(shares[name] * len(members))), reserved)
-            split[members.index[members["group"].isin(chosen)]] = name
-            groups = groups.drop(chosen).iloc[::-1]  # from the other end, or one more here would move one there
+            chosen = _choose_groups(sizes, max(1, round(shares[name] * n_photos[label])), reserved)
+            split_of |= dict.fromkeys(chosen, name)
+            sizes = sizes.drop(chosen).iloc[::-1]  # from the other end, or one more here would move one there
+    split.update(train["group"].map(split_of))
     return split
+
+
+def _given_or_train(photos: pd.DataFrame) -> pd.Series:
+    return photos["split"].astype(object).where(photos["split"].notna(), "train")
 
 
 def _choose_groups(groups: pd.Series, n_photos: int, reserved: int) -> list[int]:
     """Choose groups in order while they fit into `n_photos`, at least one if more than `reserved` exist."""
     chosen: list[int] = []
     for group, size in groups.items():
-        if n_photos and size <= n_photos and len(groups) - len(chosen) > reserved:
+        if size <= n_photos and len(groups) - len(chosen) > reserved:
             chosen.append(group)
             n_photos -= size
     if not chosen and len(groups) > reserved:
@@ -126,27 +121,24 @@ def _choose_groups(groups: pd.Series, n_photos: int, reserved: int) -> list[int]
 def too_small(photos: pd.DataFrame) -> dict[str, str]:
     """Return the classes that cannot be in every split, each with how many photos it has and how many it needs.
 
-    Parameters
-    ----------
-    photos : DataFrame
-        With the columns label, group and split (None for photos that no split was given for).
+    `photos` has the columns label, group and split (None for photos that no split was given for).
     """
-    split = photos["split"].astype(object).where(photos["split"].notna(), "train")
-    existing = set(photos["split"].dropna())
-    missing = [name for name in ("val", "test") if name not in existing]
-    required = [name for name in SPLIT_ORDER if name not in missing]
-    in_several_classes = photos.groupby("group")["label"].transform("nunique") > 1
+    split = _given_or_train(photos)
+    missing = [name for name in ("val", "test") if name not in set(split)]
+    counts = photos.groupby(["label", split]).size().unstack(fill_value=0).reindex(columns=SPLIT_ORDER, fill_value=0)
+    in_one_class = photos.groupby("group")["label"].transform("nunique") == 1
+    different = photos[in_one_class & (split == "train")].groupby("label")["group"].nunique()
+    different = different.reindex(counts.index, fill_value=0)
     needed = 1 + len(missing)
     reasons = {}
-    for label, members in photos.groupby("label"):
-        in_train = split[members.index] == "train"
-        different = members.loc[in_train & ~in_several_classes[members.index], "group"].nunique()
-        absent = [name for name in required if name not in set(split[members.index])]
+    for label, count in counts.iterrows():
+        absent = [name for name in SPLIT_ORDER if not count[name] and name not in missing]
         if absent:
             reasons[label] = f"has no photo in {' or '.join(absent)}; it needs at least one in each"
-        elif missing and different < needed:
-            count = plural(int(in_train.sum()), "photo") + (" in train" if len(missing) == 1 else "")
-            count += f", {different} of them different" if different != in_train.sum() else ""
+        elif missing and different[label] < needed:
+            has = plural(count["train"], "photo") + (" in train" if len(missing) == 1 else "")
+            if different[label] != count["train"]:
+                has += f", {different[label]} of them different"
             splits = "train, val and test" if len(missing) == 2 else f"train and {missing[0]}"
-            reasons[label] = f"has {count}; it needs at least {needed} different ones to be in {splits}"
+            reasons[label] = f"has {has}; it needs at least {needed} different ones to be in {splits}"
     return reasons

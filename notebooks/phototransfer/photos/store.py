@@ -1,8 +1,7 @@
 """The folder `prepared/`: the index of files that were read, the store of prepared photos, and the trees for Keras.
 
-`index.json` and the store `.photos/` hold every photo once. A tree `{train,val,test}/<class>/*.jpg` consists of hard
-links to the store, or of copies on disks without links. The tree of the default split is in `prepared/` itself, that of
-any other split in a folder of its own, so runs with different splits do not move each other's photos.
+A tree `{train,val,test}/<class>/*.jpg` consists of hard links to the store `.photos/`, or of copies on disks without
+links. Each split has its own tree, so runs with different splits do not move each other's photos.
 """
 
 import errno
@@ -37,35 +36,24 @@ _MEAN_BYTES, _TIMES_ORIGINAL = 75_000, 3
 
 
 class Store:
-    """The prepared photos of one source folder.
-
-    Attributes
-    ----------
-    index : dict
-        For each original that was read, its row: a dict with the keys COLUMNS.
-    """
+    """The prepared photos of one source folder."""
 
     def __init__(self, source: Path, folder: Path) -> None:
         self._source, self._folder = source, folder
         content = read_json(folder / _INDEX) or {}
+        #: For each original that was read, its row: a dict with the keys COLUMNS.
         self.index: dict[str, dict[str, Any]] = content.get("files", {})
         self._outdated = content.get("recipe") != RECIPE
         # Names of photos that are gone from the store, and may still be in a tree that is not in use now.
         self._removed = set(content.get("removed", []))
 
     def update(self, originals: list[str]) -> int:
-        """Read the originals that are new or changed, forget those that are gone, and return how many were read.
-
-        Raises
-        ------
-        OSError
-            The folder cannot be written. If the disk is full, the message says how much space is needed.
-        """
-        previous = self._stored_names()
+        """Read the originals that are new or changed, forget those that are gone, and return how many were read."""
+        stale = self._stored_names()
         self.index = {original: self.index[original] for original in originals if self._is_current(original)}
-        new = [original for original in originals if original not in self.index]
-        stale = previous - self._stored_names()
+        stale -= self._stored_names()
         self._removed |= stale
+        new = [original for original in originals if original not in self.index]
         if new or stale:
             try:
                 if free_space(self._folder) < self._space_needed(new):
@@ -77,27 +65,16 @@ class Store:
             except OSError as error:
                 raise self._space_error(error, [original for original in new if original not in self.index]) from error
         names = self._stored_names()
-        for path in (self._folder / _STORE).glob("*"):
-            if path.name not in names:  # written by a process that was killed before it saved the index
-                path.unlink()
-        for path in self._folder.glob(f".{_INDEX}.*.partial"):
+        unfinished = [path for path in (self._folder / _STORE).glob("*") if path.name not in names]
+        for path in [*unfinished, *self._folder.glob(f".{_INDEX}.*.partial")]:  # of a process that was killed
             path.unlink()
         return len(new)
 
     def lay_out(self, photos: pd.DataFrame, root: Path) -> list[str]:
         """Make a tree contain exactly the given photos, touching only what changed, and return the path of each.
 
-        Parameters
-        ----------
-        photos : DataFrame
-            With the columns split, label and original.
-        root : Path
-            From `tree_root`.
-
-        Raises
-        ------
-        ValueError
-            Somebody else put a file into the tree. The message names it.
+        `photos` has the columns split, label and original; `root` is from `tree_root`. ValueError names a file that
+        somebody else put into the tree.
         """
         stored = {}
         for split, label, original in photos[["split", "label", "original"]].itertuples(index=False):
@@ -121,11 +98,20 @@ class Store:
             if hidden_folder or top.name == _INDEX or _OTHER_TREE.fullmatch(top.name):
                 continue
             for path in sorted([top, *top.rglob("*")], reverse=True):  # the content of a folder before the folder
+                hidden = path.name.startswith(".")
+                by_system = made_by_system(path.name) or _CHECKPOINTS in path.relative_to(root).parts
                 if path.is_dir():
                     with suppress(OSError):  # not empty
                         path.rmdir()
-                elif path not in photos:
-                    _remove(path, root, path.name in removable)
+                elif path in photos:
+                    continue
+                elif path.name in removable or by_system or (hidden and path.suffix == ".partial"):
+                    path.unlink()
+                elif not hidden:
+                    raise ValueError(
+                        f"{path} was not put there by this notebook, and {root} is only for prepared photos. Move the "
+                        f"file to the folder of your own photos, or delete {root}, which is made again."
+                    )
 
     def _stored_names(self) -> set[str]:
         return {row["stored"] for row in self.index.values()} - {""}
@@ -181,9 +167,9 @@ class Store:
         needed, free = megabytes(self._space_needed(remaining)), megabytes(free_space(self._folder))
         return OSError(
             error.errno,
-            f"{error.strerror} {len(remaining)} photos are still to be prepared in {self._folder}, which takes about "
-            f"{needed}, and {free} are free there. Make space and run this again: it continues where it stopped. Or "
-            "move the folder data/ to another disk and put a link to it here.",
+            f"{error.strerror} {len(remaining)} photos are still to be prepared in {self._folder}: they take about "
+            f"{needed}, and {free} are free. Make space and run this again, it continues where it stopped; or move the "
+            "folder data/ to another disk and put a link to it here.",
         )
 
 
@@ -198,17 +184,3 @@ def tree_root(folder: Path, *, val_split: float, test_split: float, seed: int) -
     if (val_split, test_split, seed) == _DEFAULT_SPLIT:
         return folder
     return folder / f"val{float(val_split)}-test{float(test_split)}-seed{seed}"
-
-
-def _remove(path: Path, root: Path, ours: bool) -> None:
-    """Remove a file that does not belong in a tree, unless somebody else put it there."""
-    hidden = path.name.startswith(".")
-    by_system = made_by_system(path.name) or _CHECKPOINTS in path.relative_to(root).parts
-    if ours or by_system or (hidden and path.suffix == ".partial"):
-        path.unlink()
-    elif not hidden:
-        raise ValueError(
-            f"{path} was not put there by this notebook, and everything in {root} is computed from the originals. Move "
-            f"the file elsewhere, to the folder of your own photos if it is one of them. (Or delete {root}: it is "
-            "made again.)"
-        )
