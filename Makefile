@@ -13,7 +13,7 @@ lab: .venv/run.done
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-# What takes minutes too
+# All tests, including those marked slow
 test-all: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -22,11 +22,11 @@ check: .venv/test.done
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Against the classic recipe, on this machine: models/benchmark.md
+# Compare with the classic recipe on this machine: models/benchmark.md
 bench: .venv/test.done
 	$(BIN)/python benchmarks/benchmark.py $(ARGS)
 
-# The outputs in the committed notebook: one clean run with the default settings
+# Write the outputs of one run with the default settings into the committed notebook
 notebook: .venv/run.done
 	$(BIN)/python -m phototransfer.run --commit
 

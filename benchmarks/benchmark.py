@@ -121,11 +121,11 @@ def child(project: Path, *arguments: Any) -> dict[str, Any]:
 
 def notebook_twice(project: Path, photos: Path, epochs: int, name: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Run the notebook on new photos, and again with another head."""
-    known = papermill.inspect_notebook(str(NOTEBOOK))
-    settings = {key: value for key, value in settings.items() if key in known}
-    copy = project / "photos" / f"{photos.name}-{name}"
-    shutil.copytree(photos, copy)
-    base = {"DATASET": str(copy), "BACKBONE": BACKBONE, "WEIGHTS": None, "EPOCHS": epochs, **settings}
+    valid = papermill.inspect_notebook(str(NOTEBOOK))
+    settings = {key: value for key, value in settings.items() if key in valid}
+    dataset = project / "photos" / f"{photos.name}-{name}"
+    shutil.copytree(photos, dataset)
+    base = {"DATASET": str(dataset), "BACKBONE": BACKBONE, "WEIGHTS": None, "EPOCHS": epochs, **settings}
     return {
         "settings": settings,
         "first": notebook_once(project, f"{name}-first", base),

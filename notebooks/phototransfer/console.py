@@ -1,4 +1,4 @@
-"""Plain text output: a quiet import of TensorFlow, progress bars, paragraphs and counts."""
+"""Plain text output: import of TensorFlow without its notices, progress bars, paragraphs and counts."""
 
 import logging
 import os
@@ -51,7 +51,14 @@ def progress(description: str, total: int, items: Iterable[Any] | None = None, u
     report and the terminal of `make run` without its text.
     """
     return tqdm(
-        items, desc=description, total=total, unit=f" {unit}s", file=sys.stdout, disable=not total, mininterval=0.5
+        items,
+        desc=description,
+        total=total,
+        unit=f"{unit}s",
+        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}]",
+        file=sys.stdout,
+        disable=not total,
+        mininterval=0.5,
     )
 
 

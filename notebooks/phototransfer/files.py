@@ -1,4 +1,4 @@
-"""Paths of the project, files that are written whole or not at all, and locks between processes."""
+"""Paths of the project, atomic writing of files, and locks between processes."""
 
 import errno
 import json
@@ -100,7 +100,7 @@ def megabytes(size: int) -> str:
 def locked(folder: Path, activity: str) -> Iterator[None]:
     """Let one process at a time into the block; another one waits and says so.
 
-    The folder and a file `.lock` in it are created. The lock is released when its process ends, however it ends.
+    The folder and a file `.lock` in it are created. The lock is released when its process ends, also if it is killed.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -50,7 +50,7 @@ class Result:
         return None
 
     def advice(self) -> list[str]:
-        """Return for each thing found a sentence that names the setting to change."""
+        """Return one sentence per finding that names the setting to change."""
         return []
 
     def tables(self) -> dict[str, pd.DataFrame]:
@@ -74,7 +74,7 @@ class Skipped(Result):
 
 @dataclass(frozen=True)
 class NextSteps(Result):
-    """What to try next: for each thing that this run found, the setting to change."""
+    """What to try next: for each finding of this run, the setting to change."""
 
     name = "next_steps"
     advice_by_result: dict[str, list[str]]
@@ -185,7 +185,7 @@ class Report:
         return metrics
 
     def metrics(self) -> dict[str, Any]:
-        """Return the content of metrics.json. Every name in it is listed here; null is what this run did not compute.
+        """Return the content of metrics.json. The names that others rely on are listed here; null is not computed.
 
         Results that are shown under other names are added as they are.
         """
@@ -226,7 +226,11 @@ class Report:
             "tuning": results.pop("tuning", None),
             **results,
             "next_steps": self.next_steps().to_dict(),
-            "outdated": [name for name, used in self._settings_of.items() if used != trained_with],
+            "outdated": [
+                name
+                for name, used in self._settings_of.items()
+                if any(used[key] != trained_with[key] for key in _settings_that_decide(name))
+            ],
             "seconds": self._all_seconds(),
             "settings": trained_with,
             "versions": _versions(),
@@ -323,6 +327,15 @@ def _before_each_cell(callback: Any) -> None:
 
     if shell := get_ipython():
         shell.events.register("pre_run_cell", callback)
+
+
+def _settings_that_decide(result: str) -> tuple[str, ...]:
+    """Return the settings that a result depends on, not counting those that only turn it on or off."""
+    data = ("DATASET", "VALIDATION_SPLIT", "TEST_SPLIT", "BACKBONE", "WEIGHTS", "AUGMENTATIONS", "SEED")
+    head = ("HEAD", "BATCH_NORM", "DROPOUT", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WEIGHT_DECAY")
+    if result in ("photos", "backbone", "features", "duplicates"):  # before the head
+        return data
+    return (*data, *head, "DUPLICATES", "FINE_TUNE_LAYERS")
 
 
 def _hide_as_cell_value(result_type: type) -> None:

@@ -1,4 +1,4 @@
-"""The command behind `make run`: execute the notebook with papermill, leave its report in models/<run>/.
+"""The command behind `make run`: execution of the notebook with papermill, with the report in models/<run>/.
 
     python -m phototransfer.run -p DATASET lucy -p EPOCHS 50 -y 'HEAD: [256, 64]'
 
@@ -13,6 +13,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import yaml
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 from papermill.cli import papermill as papermill_command
@@ -33,16 +34,19 @@ def main(options: list[str]) -> int:
     """Run the notebook with papermill's options and return the exit status."""
     commit = "--commit" in options
     options = [option for option in options if option != "--commit"]
-    known = papermill.inspect_notebook(str(NOTEBOOK))
-    unknown = [name for name in given_settings(options) if name not in known]
+    if commit and options:
+        print("--commit makes the outputs of the default settings: no other option is allowed.", file=sys.stderr)
+        return 2
+    valid = papermill.inspect_notebook(str(NOTEBOOK))
+    unknown = [name for name in given_settings(options) if name not in valid]
     if unknown:
-        print(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(known)}.", file=sys.stderr)
+        print(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(valid)}.", file=sys.stderr)
         return 2
     try:
         with files.temporary_folder(files.MODELS / "run") as folder:
             return _run(options, folder, commit)
     except OSError as error:
-        print(f"Stopped: {error.strerror}", file=sys.stderr)
+        print(f"Stopped: {error.strerror or error}", file=sys.stderr)
         return 1
 
 
@@ -57,6 +61,8 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
             papermill_command.main([*arguments, *options], standalone_mode=False)
     except PapermillExecutionError as error:
         failure = f"Stopped: {error.ename}: {error.evalue}"
+    except DeadKernelError:
+        failure = "Stopped: the notebook's process ended, most likely because the memory was full."
     if not name_file.exists():  # the run ended before its folder was created
         print(f"\n{failure}", file=sys.stderr)
         return 1

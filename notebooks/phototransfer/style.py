@@ -1,4 +1,4 @@
-"""How figures look: colours, grids of photos, and the elements that several figures share."""
+"""Style of the figures: colours, grids of photos, and shared elements."""
 
 from collections.abc import Sequence
 

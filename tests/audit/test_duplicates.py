@@ -154,7 +154,7 @@ def photos(album: Album, bundled_rows: list[tuple]) -> Album:
 class TestDuplicates:
     @pytest.mark.parametrize("make_features", [colour_features, random_features])
     @pytest.mark.parametrize("change", CHANGES)
-    def test_are_found_whatever_was_done_to_them_and_nothing_else_is(self, photos, change, make_features):
+    def test_are_found_after_any_change_and_nothing_else_is(self, photos, change, make_features):
         apply, reverse = CHANGES[change]
         for name in DUPLICATED:
             photos.add(apply(bundled(name)), f"changed {name}", "test")

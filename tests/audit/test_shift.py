@@ -136,7 +136,7 @@ def test_near_duplicates_in_one_split_count_once():
     assert result.loc["test", "state"] != "found"
 
 
-def test_ten_photos_cannot_tell():
+def test_with_ten_photos_the_state_is_cannot_tell():
     result = check(*make_data(2, train=200, val=80, test=10))
     assert rows(result)["state"].to_dict() == {"val": "nothing found", "test": "cannot tell"}
     assert result.state == "cannot tell" and "cannot tell" in result.verdict_line()

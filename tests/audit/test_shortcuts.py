@@ -251,7 +251,7 @@ def test_checks_off_and_too_few_photos_are_skipped():
 
 
 @pytest.mark.parametrize("labels", ["aabb", "aaabb", "aabbcc"])
-def test_a_handful_of_photos_is_no_error(labels, check):
+def test_very_few_photos_raise_no_error(labels, check):
     result = check(noise(list(labels), 0), list(labels), planted=3)
     assert result.verdict_line().startswith("cannot tell") and result.summary() and result.to_dict()["photos"]
 

@@ -117,6 +117,7 @@ def test_a_run_with_a_name_keeps_it(namespace):
 
 def test_settings_of_the_training_are_recorded_and_outdated_results_named(namespace, capsys):
     report = Report(Settings(namespace))
+    report.show(Shown("photos", {}))  # does not depend on the head
     report.show(Shown("head", {}))
     namespace["HEAD"] = [4]
     report.show(Shown("cross_validation", {}))
@@ -124,6 +125,9 @@ def test_settings_of_the_training_are_recorded_and_outdated_results_named(namesp
     assert metrics["settings"]["HEAD"] == SETTINGS["HEAD"]
     assert metrics["outdated"] == ["cross_validation"]
     assert "cross_validation" in capsys.readouterr().out
+    namespace |= {"HEAD": SETTINGS["HEAD"], "FIGURES": False}  # the figures decide nothing
+    report.show(Shown("cross_validation", {}))
+    assert report.finish()["outdated"] == []
 
 
 @pytest.mark.parametrize(

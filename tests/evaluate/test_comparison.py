@@ -1,4 +1,4 @@
-"""Runs are compared on the same test photos only, by a paired test, whatever remains of the old ones."""
+"""Comparison of runs on the same test photos only, by a paired test, also if files of old runs are missing."""
 
 import json
 
@@ -43,14 +43,14 @@ def write_line(models, text):
         file.write(text + "\n")
 
 
-def test_one_run_alone(models):
+def test_a_single_run_is_not_compared(models):
     result = compare_runs(write_run(models, "a", range(30)))
     assert result.best is None and result.plot() is None
     assert "30 of 40" in result.summary() and "No other run" in result.summary()
     assert list(result.table().index) == ["a"]
 
 
-def test_the_table_says_what_a_run_was(models):
+def test_a_row_describes_the_run(models):
     row = compare_runs(write_run(models, "a", range(30))).table().loc["a"]
     assert row.to_dict() == {
         "data set": "pets",
@@ -64,7 +64,7 @@ def test_the_table_says_what_a_run_was(models):
     }
 
 
-def test_a_few_photos_more_are_not_significant(models):
+def test_a_small_difference_is_not_significant(models):
     write_run(models, "old", range(2, 33))
     result = compare_runs(write_run(models, "new", range(34)))
     assert (result.won, result.lost) == (3, 0)
@@ -75,7 +75,7 @@ def test_a_few_photos_more_are_not_significant(models):
 
 
 @pytest.mark.parametrize("mine, other, state", [(range(36), range(8, 16), "better"), (range(9), range(36), "worse")])
-def test_a_clear_difference_is_called_one(models, mine, other, state):
+def test_a_large_difference_is_significant(models, mine, other, state):
     write_run(models, "old", other)
     result = compare_runs(write_run(models, "new", mine))
     assert result.state == state
@@ -94,7 +94,7 @@ def test_the_choice_among_many_is_corrected_for_and_equal_runs_are_one(models):
     assert "choice among 3" in result.summary()
 
 
-def test_many_runs_of_luck_are_rarely_different(tmp_path):
+def test_random_runs_are_rarely_significantly_different(tmp_path):
     rng, different = np.random.default_rng(0), 0
     for number in range(30):
         models = tmp_path / str(number)
@@ -105,13 +105,13 @@ def test_many_runs_of_luck_are_rarely_different(tmp_path):
     assert different <= 2
 
 
-def test_the_same_answers(models):
+def test_equal_predictions_are_not_significantly_different(models):
     write_run(models, "old", range(30))
     result = compare_runs(write_run(models, "new", range(30)))
     assert (result.state, result.won, result.lost) == ("not significantly different", 0, 0)
 
 
-def test_the_best_other_run_is_the_one_compared_with_and_of_equals_the_newest(models):
+def test_the_best_other_run_is_compared_ties_by_the_newest(models):
     for name, correct in (("good1", range(30)), ("good2", range(1, 31)), ("bad", range(10))):
         write_run(models, name, correct)
     result = compare_runs(write_run(models, "new", range(20)))
@@ -141,7 +141,7 @@ def test_other_photos_are_counted_and_never_mixed(models, change):
     assert f"runs 1 on {change.get('dataset', 'pets')}." in result.summary()
 
 
-def test_runs_of_old_without_digests_are_known_by_name(models):
+def test_photos_of_runs_without_digests_are_matched_by_name(models):
     write_run(models, "old", range(20), drop=["digest", "correct"])
     result = compare_runs(write_run(models, "new", range(30)))
     assert (result.best, result.won, result.lost) == ("old", 10, 0)
@@ -155,7 +155,7 @@ def test_renamed_photos_are_still_the_same(models):
     assert compare_runs(write_run(models, "new", range(30))).best == "old"
 
 
-def test_a_photo_that_is_there_twice_counts_twice(models):
+def test_a_photo_that_occurs_twice_counts_twice(models):
     for name, correct in (("old", {0, 1}), ("new", {0})):
         write_run(models, name, correct, photos=4)
         table = pd.read_csv(models / name / "predictions.csv")
@@ -195,13 +195,13 @@ def test_what_cannot_be_used_is_named(models):
     assert len(result.unusable) == 7
 
 
-def test_bytes_that_are_no_text(models):
+def test_a_line_that_is_not_utf8_is_unusable(models):
     with (models / "runs.jsonl").open("wb") as file:
         file.write(b'\xff\xfe{"run"\n')
     assert len(compare_runs(write_run(models, "new", range(30))).unusable) == 1
 
 
-def test_of_a_name_that_was_run_again_the_last_counts(models):
+def test_the_last_run_of_a_name_counts(models):
     write_run(models, "again", range(10))
     write_run(models, "other", range(20))
     write_run(models, "again", range(30))
@@ -210,13 +210,13 @@ def test_of_a_name_that_was_run_again_the_last_counts(models):
     assert (result.won, result.lost) == (10, 0)
 
 
-def test_classes_are_text_whatever_they_look_like(models):
+def test_classes_that_look_like_numbers_are_text(models):
     write_run(models, "old", range(20), classes=("NA", "001"))
     result = compare_runs(write_run(models, "new", range(30), classes=("NA", "001")))
     assert list(result.runs["correct"]) == [20, 30]
 
 
-def test_a_dozen_rows_with_the_best_among_them(models):
+def test_the_table_is_limited_and_contains_the_best_run(models):
     write_run(models, "best", range(39))
     for number in range(_MAX_ROWS + 3):
         run = write_run(models, f"run{number}", range(20 + number % 3))

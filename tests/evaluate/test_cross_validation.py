@@ -109,7 +109,7 @@ def test_markers_and_intervals_at_1_are_not_cut_at_the_axis():
 
 @pytest.mark.parametrize("n_folds", [0, 20])
 @pytest.mark.parametrize("analysis", [cross_validate, compare_heads, learning_curve])
-def test_off_and_impossible_are_skipped(blobs, analysis, n_folds):
+def test_no_folds_or_too_few_photos_are_skipped(blobs, analysis, n_folds):
     result = analysis(blobs(20, 1.0, CV_FOLDS=n_folds))
     assert isinstance(result, Skipped) and result.to_dict() is None
     assert f"CV_FOLDS = {n_folds}" in result.summary()

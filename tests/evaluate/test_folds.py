@@ -11,7 +11,7 @@ from phototransfer.evaluate.folds import assign_folds, make_folds, min_photos_pe
 
 
 def table(sizes, duplicates=0):
-    """Photos of classes of these sizes, split 60/20/20; the first `duplicates` of each class are there twice."""
+    """Photos of classes of these sizes, split 60/20/20; the first `duplicates` of each class occur twice."""
     labels, digests, splits = [], [], []
     for label, size in sizes.items():
         numbers = [*range(size), *range(min(duplicates, size))]
@@ -42,7 +42,7 @@ sizes = st.dictionaries(st.sampled_from("abcde"), st.integers(1, 25), min_size=2
 
 
 @given(sizes, st.integers(2, 6), st.integers(0, 2**32 - 1), st.integers(0, 9), st.booleans())
-def test_any_folders_have_sound_folds_or_none(sizes, n_folds, seed, duplicates, without_test):
+def test_any_class_sizes_have_valid_folds_or_none(sizes, n_folds, seed, duplicates, without_test):
     photos = table(sizes, duplicates)
     folds = make_folds(photos, n_folds, seed, without_test=without_test)
     used = photos[photos["split"] != "test"] if without_test else photos
@@ -68,7 +68,7 @@ def test_a_merged_group_counts_once_and_stays_in_one_fold():
     assert sum(bool({0, 1, 7} & set(fold.test)) for fold in folds.folds) == 1
 
 
-def test_every_class_evenly_and_validation_in_the_same_share():
+def test_folds_are_stratified_with_equal_validation_shares():
     folds = make_folds(table({"a": 50, "b": 35}), 5, 3)
     for fold in folds.folds:
         assert list(np.bincount(folds.labels[fold.test])) == [10, 7]
@@ -89,7 +89,7 @@ def test_small_classes_are_named_and_left_out():
     assert set(photos["label"].iloc[folds.rows]) == {"a", "b"}
 
 
-def test_too_few_photos_or_off_is_none():
+def test_too_few_photos_or_zero_folds_give_none():
     photos = table({"a": 9, "few": 4})
     assert make_folds(photos, 0, 0) is None
     assert make_folds(photos, 5, 0) is None
@@ -102,7 +102,7 @@ def test_two_folds_need_validation_photos_as_well():
     assert all(len(fold.train) and len(fold.val) for fold in folds.folds)
 
 
-def test_the_seed_decides():
+def test_the_seed_determines_the_folds():
     first, same, other = (make_folds(table({"a": 20, "b": 20}), 5, seed).folds[0].test for seed in (0, 0, 1))
     assert list(first) == list(same) != list(other)
 

@@ -28,7 +28,7 @@ def test_the_nearest_mean_is_the_simplest_on_blobs(blobs, few_heads):
     assert (table["photos"] == 120).all()
     assert result.to_dict()["simplest"] == NEAREST and len(result.to_dict()["models"]) == 5
     [advice] = result.advice()
-    assert NEAREST in advice and "HEAD = [] is the nearest setting" in advice and "set HEAD" not in advice
+    assert NEAREST in advice and "HEAD = [] is similar to it" in advice and "set HEAD" not in advice
 
 
 def test_test_photos_do_not_change_the_comparison(blobs, few_heads):

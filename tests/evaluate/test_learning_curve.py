@@ -13,7 +13,7 @@ SHARES = (0.25, 0.5, 0.75, 1.0)
 N_TRAIN = {share: 100 * share for share in SHARES}
 
 
-def test_more_photos_help_where_they_do():
+def test_the_verdict_follows_the_gain_and_its_interval():
     rng = np.random.default_rng(0)
     rising = {share: rng.random(400) < accuracy for share, accuracy in zip(SHARES, (0.5, 0.6, 0.7, 0.8), strict=True)}
     assert module._curve(rising, N_TRAIN).verdict == "yes"

@@ -1,4 +1,4 @@
-"""Results show what the numbers of the test photos say."""
+"""Results of one head: numbers, sentences and figures agree with the predictions."""
 
 from types import SimpleNamespace
 

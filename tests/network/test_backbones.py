@@ -13,7 +13,7 @@ from phototransfer.network.backbones import IMAGE_SIZES, architectures, load_bac
 from phototransfer.network.inference import openvino
 
 PHOTOS = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
-# One network of each kind of preprocessing: caffe, torch, tf, our own, none at all.
+# One network per preprocessing: caffe, torch, tf, our own, none at all.
 KINDS = ["ResNet50", "DenseNet121", "InceptionV3", "EfficientNetLite0", "MobileNetV3Small"]
 
 

@@ -237,7 +237,7 @@ def test_summary_has_counts_and_p_value():
     summary = result_of((3, 4), (0.61, 0.4)).summary()
     assert "10 of the backbone's 1,000 weights for 2 epochs; the best is epoch 2." in summary
     assert "3 of 4 → 4 of 4 correct (0.75 → 1.00), loss 0.61 → 0.40. Kept." in summary
-    assert "may be chance (McNemar's test, p = 1)" in summary
+    assert "may be random (McNemar's test, p = 1)" in summary
     assert "unlikely" in result_of((0, 4), (0.61, 0.4), p_value=0.01).summary()
 
 

@@ -180,7 +180,7 @@ def test_skipped_without_checks_and_without_test_photos(tmp_path, network):
 @pytest.mark.parametrize(
     "name, weights", [("ResNet50", None), ("InceptionV3", None), ("EfficientNetLite0", "imagenet")]
 )
-def test_every_backbone(tmp_path, picture, name, weights):
+def test_every_backbone_has_maps(tmp_path, picture, name, weights):
     backbone = load_backbone(name, weights, 0)
     size = backbone.image_size
     keras.utils.set_random_seed(0)

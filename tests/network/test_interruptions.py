@@ -1,4 +1,4 @@
-"""Extracting features killed, out of space, without permission, or twice at once: as if nothing had happened."""
+"""Extraction of features that is killed, out of space, without permission or run twice at once is resumed."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Every kind of file that breaks programs which read photos, and what happens to each.
+"""Files that programs often fail to read, and the expected result for each.
 
     cd tests
     ../.venv/bin/python -m photos.hostile            prints the table of cases and outcomes
@@ -444,16 +444,16 @@ BROKEN_EXIF = b"Exif\0\0II*\0\x08\0\0\0\xff\xff" + b"\x12\x01\x03\0" * 9
 SECTIONS: dict[str, list[Case]] = {
     "broken files": [
         Case("an empty file", no_photo("cat/a.jpg", b"")),
-        Case("a JPEG cut short at 10 %", no_photo("cat/a.jpg", cut(0.1))),
-        Case("a JPEG cut short at 50 %", no_photo("cat/a.jpg", cut(0.5))),
-        Case("a JPEG cut short at 99 %", no_photo("cat/a.jpg", cut(0.99))),
+        Case("a JPEG truncated at 10 %", no_photo("cat/a.jpg", cut(0.1))),
+        Case("a JPEG truncated at 50 %", no_photo("cat/a.jpg", cut(0.5))),
+        Case("a JPEG truncated at 99 %", no_photo("cat/a.jpg", cut(0.99))),
         Case("random bytes named .jpg", no_photo("cat/a.jpg", JUNK)),
         Case("a web page named .jpg", no_photo("cat/a.jpg", b"<!doctype html><title>404</title>")),
         Case("a zip archive named .jpg", no_photo("cat/a.jpg", zipped)),
         Case("an SVG drawing", no_photo("cat/a.svg", SVG)),
         Case("broken EXIF", photo("cat/a.jpg", lambda: encoded(draw(1), exif=BROKEN_EXIF, **FINE))),
     ],
-    "kinds of photo": [
+    "formats": [
         Case("a JPEG named .png", photo("cat/a.png", lambda: encoded(draw(1), **FINE))),
         Case("a HEIC named .jpg", photo("cat/a.jpg", lambda: encoded(draw(1), "HEIF", quality=100, chroma=444))),
         Case("AVIF", photo("cat/a.avif", lambda: encoded(draw(1), "AVIF", quality=98, subsampling="4:4:4"))),
@@ -495,14 +495,14 @@ SECTIONS: dict[str, list[Case]] = {
         Case("emoji", named("🐶🐱.jpg")),
         Case("250 bytes long", named("x" * 246 + ".jpg", "é" * 123 + ".jpg")),
         Case("a line break in it", named("two\nlines.jpg")),
-        Case("a dash in front", named("-rf.jpg")),
+        Case("a leading dash", named("-rf.jpg")),
         Case("percent signs", named("50%.jpg", "%s%d.jpg")),
         Case("é as one sign and as two", named("caf\u00e9.jpg", "cafe\u0301.jpg"), "as two photos"),
         Case("names that differ in case alone", named("A.jpg", "a.jpg"), "as two photos"),
         Case("HTML", named("<script>alert(1)<script>.jpg", "&amp;.jpg")),
-        Case("no ending", named("IMG_1")),
+        Case("no extension", named("IMG_1")),
     ],
-    "what systems leave behind": [
+    "files of operating systems": [
         Case(".DS_Store", no_photo("cat/.DS_Store", JUNK)),
         Case("._x.jpg", no_photo("cat/._x.jpg", JUNK)),
         Case("Thumbs.db", no_photo("cat/Thumbs.db", JUNK)),
@@ -526,7 +526,7 @@ SECTIONS: dict[str, list[Case]] = {
             during=lambda folder: closed_folder("closed"),
         ),
         Case(
-            "a file that goes away while it is read",
+            "a file that is deleted while it is read",
             no_photo("cat/a.jpg", lambda: encoded(draw(1))),
             during=lambda folder: opening("a.jpg", lambda path: path.unlink()),
         ),
@@ -549,8 +549,8 @@ SECTIONS: dict[str, list[Case]] = {
         Case("a byte-order mark", labelled("\ufeffid,class\n{lines}\n"), among_valid=False),
         Case("semicolons", semicolons, among_valid=False),
         Case("line breaks in quotes", labelled('id,class,"a\nnote"\n{lines}\n99,"cat\nor dog"\n'), among_valid=False),
-        Case("a photo twice, one class", labelled("id,class\n{lines}\n3,cat\n"), among_valid=False),
-        Case("a photo twice, two classes", labelled("id,class\n{lines}\n3,dog\n", "3.jpg"), among_valid=False),
+        Case("a photo listed twice, one class", labelled("id,class\n{lines}\n3,cat\n"), among_valid=False),
+        Case("a photo listed twice, two classes", labelled("id,class\n{lines}\n3,dog\n", "3.jpg"), among_valid=False),
         Case("names that no photo has", labelled("id,class\n{lines}\nghost,cat\n"), among_valid=False),
         Case(
             "a photo without a line",
@@ -563,7 +563,7 @@ SECTIONS: dict[str, list[Case]] = {
             among_valid=False,
         ),
         Case("a path with `..`", labelled("id,class\n{lines}\n../outside/secret.jpg,cat\n"), among_valid=False),
-        Case("a path through a link", through_link, "for the link lies in the folder", among_valid=False),
+        Case("a path through a link", through_link, "because the link is in the folder", among_valid=False),
     ],
 }
 

@@ -193,7 +193,7 @@ def test_link_in_a_zip_becomes_a_file(web):
 
 
 @pytest.mark.parametrize("listening, reason", [(True, "timed out"), (False, "refused")])
-def test_no_answer(web, tmp_path, listening, reason):
+def test_a_server_that_does_not_answer_raises(web, tmp_path, listening, reason):
     web.offer(BODY)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
@@ -207,7 +207,7 @@ def test_no_answer(web, tmp_path, listening, reason):
 
 
 def download_half(url: str, size: int, data: Path) -> None:
-    """Begin a download that stalls in the middle, with all the time in the world."""
+    """Begin a download that stalls in the middle, without a timeout."""
     files.DATA, sources.TIMEOUT = data, 60.0
     sources.DOWNLOADS["six"] = sources._Download(url, "set", size, None, "six photos")
     find_source("six")

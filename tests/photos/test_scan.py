@@ -188,7 +188,7 @@ def test_labels_csv_in_a_wrapping_folder_and_under_another_case(tmp_path):
     assert skipped(scan)["pets/test/2.jpg"] == "no line in labels.csv"
 
 
-def test_each_kind_of_bad_line_has_its_reason(tmp_path):
+def test_each_type_of_invalid_line_has_its_reason(tmp_path):
     csv = "id,breed\n1,cat\n2,cat\n2,dog\n3,\nghost,cat\nonly one column\n,cat\nghost,dog\n"
     scan = labelled(tmp_path, csv, "1.jpg", "2.jpg", "3.jpg", "4.jpg")
     assert labels(scan) == {"1.jpg": ("cat", None)}

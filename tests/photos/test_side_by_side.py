@@ -86,7 +86,7 @@ def test_each_split_has_its_own_tree_and_equal_settings_share_one(runs, pile):
     assert len(photos) == 5 * 12 and len({path.stat().st_ino for path in photos}) == 12  # trees take no space
 
 
-def test_begun_at_the_same_moment(runs, pile):
+def test_runs_started_at_the_same_time_all_finish(runs, pile):
     for seed in (1, 2, 42, 1):
         runs(seed=seed, wait=False)
     outcomes = runs.finish()

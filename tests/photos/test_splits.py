@@ -102,7 +102,7 @@ def test_a_class_is_left_out_only_if_no_split_is_possible(photos):
         assert few or members["group"].isin(others).any() or members["split"].notna().any()
 
 
-def test_seed_decides():
+def test_the_seed_determines_the_splits():
     photos, shares = table("ab" * 50), {"val": 0.2, "test": 0.2}
     split = [list(assign_splits(photos, shares, seed)) for seed in (1, 1, 2)]
     assert split[0] == split[1] != split[2]

@@ -1,4 +1,4 @@
-"""Permutation tests: how well one property predicts the class of a photo, and whether that is chance."""
+"""Permutation tests of how well one property predicts the class of a photo."""
 
 import warnings
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from phototransfer.evaluate.folds import assign_folds
 
-#: What a test can say: that there is nothing, only if it would have had the power to find something.
+#: States of a test. NOTHING_FOUND requires enough power to find something.
 FOUND, NOTHING_FOUND, CANNOT_TELL = "found", "nothing found", "cannot tell"
 TOO_FEW = "cannot tell, too few photos"
 _FOLDS = 5

@@ -1,4 +1,4 @@
-"""Shift: do validation and test photos differ from training photos of the same class?"""
+"""Shift: differences between validation or test photos and training photos of the same class."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _ALPHA = 0.05
 _PERMUTATIONS = 499
 _COMPONENTS = 128  # of the features: fewer miss a zoom or another brightness, more find no more
-#: A difference is called a shift from this AUC on: of two photos, one per split, 6 of 10 times the right one is picked.
+#: A difference is a shift from this AUC on: of two photos, one per split, the correct one is picked 6 of 10 times.
 _MATERIAL_AUC = 0.6
 #: If random splits reach this AUC, a shift of half a standard deviation could be missed.
 _MISSED_AUC = 0.65
@@ -68,14 +68,16 @@ class Shift(Result):
             return "Cannot tell: there are only training photos."
         lines = []
         for row in self.table.itertuples():
-            line = f"{_SPLITS[row.split].capitalize()} photos: {row.state}."
+            line = f"{_SPLITS[row.split].capitalize()} photos: "
             if row.state == NOTHING_FOUND:
-                line += " They look like training photos of the same class."
+                line += "no difference from training photos of the same class was found."
             if row.state == CANNOT_TELL:
-                line += f" Only {row.photos} could be compared with training photos."
+                line += f"cannot tell. Only {row.photos} could be compared with training photos."
             if row.state == FOUND:
-                line += f" A classifier distinguishes them from training photos of their class (AUC {row.auc:.2f})."
-                line += " Training on more photos like these would probably raise the score."
+                line += (
+                    f"different from training photos of the same class (a classifier has AUC {row.auc:.2f}). The score "
+                )
+                line += "describes photos like these; training on more of them would probably raise it."
             if row.p_value > _TOO_SIMILAR:
                 line += " They resemble training photos more than in a random split: look for duplicates."
             lines.append(line)
@@ -85,7 +87,7 @@ class Shift(Result):
         if self.state != FOUND:
             return []
         return [
-            f"The {self._different} photos differ from the training photos: if the model will see all these kinds, "
+            f"The {self._different} photos differ from the training photos: if new photos can resemble both, "
             "put all photos into one folder per class and let TEST_SPLIT and VALIDATION_SPLIT split them."
         ]
 
@@ -166,8 +168,8 @@ def check_shift(photos: pd.DataFrame, features: "Features", settings: Mapping[st
     table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos"])
     table["p_corrected"] = (table["p_value"] * len(splits)).clip(upper=1)  # Bonferroni
     table["set_aside"] = table["split"].map(photos["split"].value_counts()) - table["photos"]
-    found = (table["p_corrected"] < _ALPHA) & (table["auc"] >= _MATERIAL_AUC)
-    table["state"] = np.select([found, table["high"] <= _MISSED_AUC], [FOUND, NOTHING_FOUND], CANNOT_TELL)
+    is_shift = (table["p_corrected"] < _ALPHA) & (table["auc"] >= _MATERIAL_AUC)
+    table["state"] = np.select([is_shift, table["high"] <= _MISSED_AUC], [FOUND, NOTHING_FOUND], CANNOT_TELL)
     return Shift(table, scores, photos)
 
 

@@ -144,8 +144,8 @@ class Shortcuts(Result):
                 score, style = row.balanced_accuracy, _MARKERS[row.flagged]
                 axis.hlines(place, chance_level, score, style["color"], linewidth=1, alpha=0.6)
                 axis.plot(score, place, clip_on=False, **style)
-                right = max(score, chance_level), place
-                axis.annotate(format_share(score), right, (8, 0), textcoords="offset points", va="center", fontsize=9)
+                end = max(score, chance_level), place
+                axis.annotate(format_share(score), end, (8, 0), textcoords="offset points", va="center", fontsize=9)
             axis.set_yticks(range(len(rows)), rows["property"].map(NAMES))
             axis.set(ylim=(-0.6, len(rows) - 0.4), title=_WHERE[seen_by_network])
         axis.set(xlim=(0, 1), xlabel="balanced accuracy from this property alone")
@@ -308,8 +308,8 @@ def _power(sample: Sample, probability: np.ndarray, orders: np.ndarray, seed: in
     needed = noise.mean() + noise.std() * np.quantile(highest, 1 - _ALPHA)
     planted = rng.standard_normal((_PLANTED, len(sample.rows)))
     planted += np.stack([rng.permutation(means)[sample.labels] for _ in range(_PLANTED)])
-    found = [HistogramClassifier(pd.Series(row), sample).statistics(orders[:1])[0] > needed for row in planted]
-    return float(np.mean(found))
+    detected = [HistogramClassifier(pd.Series(row), sample).statistics(orders[:1])[0] > needed for row in planted]
+    return float(np.mean(detected))
 
 
 def _estimate_effects(

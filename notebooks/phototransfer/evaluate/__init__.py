@@ -1,4 +1,4 @@
-"""How good the head is, and whether something else would do better."""
+"""Evaluation of the head, and comparisons with other heads, settings, training sizes and runs."""
 
 from phototransfer.evaluate.comparison import compare_runs
 from phototransfer.evaluate.cross_validation import CrossValidator, cross_validate

@@ -149,7 +149,7 @@ def compare_runs(run_folder: Path) -> RunComparison:
     runs, mine = pd.DataFrame(rows), correct_by_run.pop(name)
     if not correct_by_run:
         return RunComparison(runs, name, dict(elsewhere), unusable)
-    best = max(reversed(correct_by_run), key=lambda run: correct_by_run[run].sum())  # of equals the newest
+    best = max(reversed(correct_by_run), key=lambda run: correct_by_run[run].sum())  # ties: the newest
     other, choices = correct_by_run[best], len({correct.tobytes() for correct in correct_by_run.values()})
     return RunComparison(
         runs,
@@ -165,7 +165,7 @@ def compare_runs(run_folder: Path) -> RunComparison:
 
 
 def _read_lines(path: Path) -> tuple[dict[str, dict[str, Any]], list[str]]:
-    """Return the lines of runs.jsonl by run, of each name the last, and what could not be read."""
+    """Return the last line of runs.jsonl for each run name, and what could not be read."""
     runs: dict[str, dict[str, Any]] = {}
     unusable = []
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

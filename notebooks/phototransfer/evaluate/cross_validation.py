@@ -124,7 +124,7 @@ class CrossValidation(Result):
 
     def summary(self) -> str:
         folds, scores, total = self.folds, self.table["accuracy"], self.score[1]
-        agreement = {
+        sentences = {
             "none": "There is nothing to compare.",
             "better": "That is significantly better: the test photos are easier than the others.",
             "worse": "That is significantly worse: the test photos are harder than the others.",
@@ -137,7 +137,7 @@ class CrossValidation(Result):
             "is chosen by this score.",
             f"Cross-validation: {format_score(*self.score)}. The folds score {scores.min():.2f} to {scores.max():.2f} "
             f"(mean {scores.mean():.2f}, standard deviation {scores.std():.2f}).",
-            f"Comparable test photos: {format_score(*self.test_score)}. {agreement[self.agreement]}",
+            f"Comparable test photos: {format_score(*self.test_score)}. {sentences[self.agreement]}",
         ]
         if folds.left_out:
             names = shorten_list([f"{name} ({size})" for name, size in folds.left_out.items()])

@@ -28,7 +28,7 @@ class Folds:
     rows, labels, groups : int arrays of shape (n,)
         Positions in the table of photos and in `classes`; the same number of group for near-duplicates.
     representative : bool array of shape (n,)
-        The first photo of each group, the only one that counts in a score: duplicates are one piece of evidence.
+        The first photo of each group, the only one that counts in a score: duplicates are not independent.
     left_out : dict
         Classes with too few photos, and how many different ones they have.
     """
@@ -43,7 +43,7 @@ class Folds:
     left_out: dict[str, int]
 
     def correct(self, predicted: np.ndarray) -> np.ndarray:
-        """Tell which representative photos are predicted correctly, bool (k,); predicted: int (n,)."""
+        """Return which representative photos are predicted correctly, bool (k,); predicted: int (n,)."""
         return (predicted == self.labels)[self.representative]
 
 

@@ -52,7 +52,7 @@ class HeadComparison(Result):
 
     @property
     def best(self) -> str:
-        """The model with the most correct photos; of equals the simplest."""
+        """The model with the most correct photos; ties: the simplest."""
         return str(self.table.loc[self.table["correct"].idxmax(), "model"])
 
     @property
@@ -82,7 +82,7 @@ class HeadComparison(Result):
         state = "not significantly worse than the best" if own["not_worse"] else "significantly worse than the best"
         if own["model"] == self.best:
             state = "the best"
-        change = f"set HEAD = {head}" if head else "HEAD = [] is the nearest setting and trains in seconds"
+        change = f"set HEAD = {head}" if head else "HEAD = [] is similar to it and trains in seconds"
         simplest = f"the simplest model that is not significantly worse is {self.simplest}"
         return [f"HEAD = {self.head} is {state}; {simplest}: {change}."]
 
@@ -117,7 +117,7 @@ class HeadComparison(Result):
 def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
     """Cross-validate simple models and heads of one to four Dense layers on the training and validation photos.
 
-    HEAD stands in the place of the equally deep one. All models are trained on the same photos. What a head loses by
+    HEAD replaces the one of the same depth. All models are trained on the same photos. What a head loses by
     setting validation photos aside is measured with logistic regression, which is fitted once more on both.
     """
     folds = validator.folds_without_test
@@ -157,7 +157,7 @@ def _compare(
     pairs = list(combinations(correct, 2))
     p_values = np.array([mcnemar(correct[first], correct[second]) for first, second in pairs])
     table = score_table(correct, "model").set_index("model").assign(p_value=1.0, p_corrected=1.0)
-    best = table["correct"].idxmax()  # of equals the first, which is the simplest
+    best = table["correct"].idxmax()  # ties: the first, which is the simplest
     for (first, second), p_value, p_corrected in zip(pairs, p_values, holm(p_values), strict=True):
         if best in (first, second):
             other = second if first == best else first
@@ -170,7 +170,7 @@ def _compare(
 def _cross_validate(
     folds: Folds, x: np.ndarray, build: Callable[..., Any], *, bar: "tqdm[Any]", with_validation: bool = False
 ) -> np.ndarray:
-    """Fit `build(y, groups)` once per fold; tell for each representative photo if it is predicted correctly."""
+    """Fit `build(y, groups)` once per fold; return for each representative photo whether it is predicted correctly."""
     predicted = np.full(len(x), -1)
     with threadpool_limits(1, user_api="blas"):  # many small matrices: threads would wait for each other
         for fold in folds.folds:

@@ -61,7 +61,7 @@ class HeadSearch(Result):
     seed: int
 
     def best(self) -> pd.Series:
-        """Return the row of the head with the highest score, of equals the first."""
+        """Return the row of the head with the highest score; ties: the first."""
         return self.trials.loc[self.trials["score"].mask(self.trials["pruned"]).idxmax()]
 
     def best_settings(self) -> dict[str, Any]:

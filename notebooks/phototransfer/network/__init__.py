@@ -1,4 +1,4 @@
-"""Photos → features → model: backbones, features, training, fine-tuning, Grad-CAM, classifying new photos."""
+"""Networks: backbones, features, training, fine-tuning, Grad-CAM and the classification of new photos."""
 
 from phototransfer.network.backbones import Backbone, load_backbone
 from phototransfer.network.classify import classify, load_run

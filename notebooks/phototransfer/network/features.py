@@ -1,4 +1,4 @@
-"""Features of photos: what a frozen network computes from each of them once, cached on disk."""
+"""Features of photos: the output of a frozen network, computed once per photo and cached on disk."""
 
 import functools
 import hashlib

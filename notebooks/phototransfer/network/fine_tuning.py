@@ -1,4 +1,4 @@
-"""Fine-tuning: the last layers of the backbone are trained together with the head."""
+"""Fine-tuning of the last layers of the backbone together with the head."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class FineTuning(Result):
     @property
     def kept(self) -> bool:
         """True if accuracy or loss on the validation photos is better than before, and neither is worse."""
-        # A few more correct photos at a clearly higher loss may be chance: the network is surer of its mistakes.
+        # A few more correct photos at a clearly higher loss may be random: its mistakes are more confident.
         more_correct, (before, after) = self.correct[1] - self.correct[0], self.loss
         worse = more_correct < 0 or after > before or not np.isfinite(after)
         return not worse and (more_correct > 0 or after != before)
@@ -59,7 +59,7 @@ class FineTuning(Result):
         if self.correct[0] == self.correct[1]:
             return text
         verb = "is unlikely to be" if self.p_value < 0.05 else "may be"
-        return f"{text}\nThe change in accuracy {verb} chance (McNemar's test, p = {self.p_value:.2g})."
+        return f"{text}\nThe change in accuracy {verb} random (McNemar's test, p = {self.p_value:.2g})."
 
     def advice(self) -> list[str]:
         return [] if self.kept else ["Fine-tuning did not improve on the head alone: set FINE_TUNE_LAYERS = 0."]

@@ -31,7 +31,7 @@ _TOLERANCE = 0.05
 
 @dataclass(frozen=True, eq=False)
 class GradCam(Result):
-    """Where the network looked.
+    """Grad-CAM of test photos.
 
     `table` has one row per photo: path, original, label, predicted, probability, correct, and border: the fraction of
     its attention in the border, NaN if its map is empty.

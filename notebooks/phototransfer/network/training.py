@@ -1,4 +1,4 @@
-"""Training of one head again and again, each time from fresh weights."""
+"""Repeated training of one head, each time from fresh weights."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -28,7 +28,7 @@ class HeadTrainer:
     def __init__(
         self, build_head: BuildHead, fit_head: FitHead, n_features: int, n_classes: int, settings: Mapping[str, Any]
     ) -> None:
-        self._settings = dict(settings)  # all heads of one trainer have the same layers, whatever is changed meanwhile
+        self._settings = dict(settings)  # later changes must not change the layers
         self._build = partial(build_head, n_features, n_classes, self._settings)
         self._fit = fit_head
         self._head: keras.Model | None = None

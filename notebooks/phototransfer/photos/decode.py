@@ -152,7 +152,7 @@ def _prepare(opened: Image.Image, data: bytes) -> Photo:
     opened.draft(None, (2 * SHORTER_SIDE, 2 * SHORTER_SIDE))
     picture = _to_rgb(_shrink(opened))
     picture.info = {}  # Pillow would write the comment that it read
-    # The one tag that is needed: exif_transpose writes back whatever EXIF there is, which fails if it is damaged.
+    # The one tag that is needed: exif_transpose writes back all of EXIF, which fails if it is damaged.
     picture.getexif()[ExifTags.Base.Orientation] = orientation
     picture = ImageOps.exif_transpose(picture)
     jpeg = io.BytesIO()
@@ -232,7 +232,7 @@ def _tag(picture: Image.Image, tag: int, ifd: int | None = None) -> Any:
     try:
         exif = picture.getexif()
         return (exif.get_ifd(ifd) if ifd else exif).get(tag)
-    except Exception:  # damaged metadata raises many kinds of exceptions, and only the pixels matter
+    except Exception:  # damaged metadata raises many types of exceptions, and only the pixels matter
         return None
 
 

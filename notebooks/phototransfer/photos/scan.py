@@ -81,7 +81,7 @@ def label_folders(raw_labels: Iterable[str]) -> dict[str, str]:
 
 
 def made_by_system(name: str) -> bool:
-    """Tell whether the operating system puts files of this name into folders that somebody opens."""
+    """Return whether the operating system creates files of this name in folders."""
     return name.lower() in _SYSTEM_FILES or name.startswith("._")
 
 

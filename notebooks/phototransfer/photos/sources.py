@@ -185,7 +185,7 @@ def _download(name: str, target: Path) -> None:
 
 @contextmanager
 def socket_timeout(seconds: float) -> Iterator[None]:
-    """Set the timeout of new connections, as get_file has none of its own and would wait for ever."""
+    """Set the timeout of new connections, as get_file has none of its own and would wait forever."""
     previous = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)
     try:

@@ -74,7 +74,7 @@ class Store:
         """Make a tree contain exactly the given photos, touching only what changed, and return the path of each.
 
         `photos` has the columns split, label and original; `root` is from `tree_root`. ValueError names a file that
-        somebody else put into the tree.
+        is not from this package.
         """
         stored = {}
         for split, label, original in photos[["split", "label", "original"]].itertuples(index=False):
@@ -91,7 +91,7 @@ class Store:
         return [str(path) for path in stored]
 
     def _remove_others(self, root: Path, photos: set[Path]) -> None:
-        """Remove what does not belong in a tree, and raise ValueError if somebody else put it there."""
+        """Remove what does not belong in a tree, and raise ValueError for a file that is not from this package."""
         removable = self._removed | self._stored_names()
         for top in list(root.iterdir()):
             hidden_folder = top.is_dir() and top.name.startswith(".") and top.name != _CHECKPOINTS
