@@ -83,7 +83,7 @@ def test_a_simpler_model_is_preferred_and_a_worse_head_is_named():
     assert (result.best, result.simplest) == (deep, LOGISTIC) and own in result.summary()
     assert result.advice()[0].startswith("HEAD = [8] is significantly worse") and LOGISTIC in result.advice()[0]
     result = compare({LOGISTIC: good, own: np.arange(200) < 191, deep: good}, head=[8])
-    assert result.advice()[0].startswith("HEAD = [8] is the best") and "HEAD = [] is the nearest" in result.advice()[0]
+    assert result.advice()[0].startswith("HEAD = [8] is the best") and "HEAD = [] is similar" in result.advice()[0]
     result = compare({LOGISTIC: good, own: good, deep: np.arange(200) < 191}, head=[8])
     assert result.advice()[0].startswith("HEAD = [8] is not significantly worse")
     result = compare({LOGISTIC: bad, own: good}, head=[8])
