@@ -188,12 +188,13 @@ def test_interrupted_at_any_moment_the_cell_can_be_run_again(small):
         for _ in range(40):
             shutil.rmtree(small.home)
             try:
-                signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, seconds))
-                run(small)
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, seconds))
+                    run(small)
+                finally:  # where the signal can arrive as well
+                    signal.setitimer(signal.ITIMER_REAL, 0)
             except KeyboardInterrupt:
                 interrupted += 1
-            finally:
-                signal.setitimer(signal.ITIMER_REAL, 0)
             pd.testing.assert_frame_equal(run(small).photos, photos)
             assert contents(small.home) == complete
     finally:
