@@ -11,11 +11,11 @@ lab: .venv/run.done
 	$(BIN)/jupyter lab notebooks/transfer_learning.ipynb
 
 test: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 
 # All tests, including those marked slow
 test-all: check
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 check: .venv/test.done
 	$(BIN)/ruff check .
