@@ -4,6 +4,8 @@ ARGS ?=
 
 .PHONY: run lab test test-all check bench notebook clean
 
+# Relative paths start where the command was typed. With -C, make changes the folder, and says so in its flags.
+run: export PHOTOTRANSFER_CWD = $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 run: .venv/run.done
 	@$(BIN)/python -m phototransfer.run $(ARGS)
 

@@ -14,11 +14,13 @@ TINY_SIZE = 16
 #: The settings that a head is trained with, small and quick.
 SETTINGS: dict[str, Any] = {
     "DATASET": "pets",
+    "FIT": "crop",
     "BACKBONE": "tiny",
     "HEAD": [16],
     "BATCH_NORM": True,
     "DROPOUT": 0.2,
     "EPOCHS": 8,
+    "VALIDATION_SPLIT": 0.2,
     "BATCH_SIZE": 16,
     "LEARNING_RATE": 1e-2,
     "WEIGHT_DECAY": 0.0,
@@ -118,3 +120,16 @@ def features_of(plain: np.ndarray, augmented: np.ndarray | None = None, backgrou
     plain = np.asarray(plain, dtype=np.float32)
     views = np.empty((0, *plain.shape), np.float32) if augmented is None else np.asarray(augmented, np.float32)
     return Features(plain, views, background, embed=None)  # there is no network to embed other pictures
+
+
+class ClassMeans:
+    """Stands for HeadTrainer and trains in no time: the class whose mean is nearest. Still calls `fit_head`."""
+
+    def __init__(self, build_head, fit_head, n_features, n_classes, settings):
+        self.fit_head, self.n_classes, self.settings = fit_head, n_classes, settings
+
+    def predict(self, *, train, val, x, seed):
+        if self.fit_head is not fit_head:
+            self.fit_head(None, train, val, self.settings)
+        means = np.stack([train[0][train[1] == number].mean(axis=0) for number in range(self.n_classes)])
+        return np.square(x[:, None] - means).sum(axis=2).argmin(axis=1)

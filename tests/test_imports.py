@@ -18,7 +18,8 @@ BASE = {
     "console": set(),
     "stats": set(),
     "style": {"stats"},
-    "settings": {"files"},
+    "paths": {"files", "console"},
+    "settings": {"paths"},
     "report": {"files", "console", "stats"},
 }
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}

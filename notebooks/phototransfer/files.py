@@ -10,10 +10,12 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-import pandas as pd
 from filelock import FileLock, Timeout
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: The folder that holds `data/` and `models/`: the project, or what the environment variable says.
 PROJECT = Path(os.environ.get("PHOTOTRANSFER_HOME") or Path(__file__).parents[2]).resolve()
@@ -28,15 +30,6 @@ def relative_to_project(path: str | Path) -> str:
     """Return a path relative to the project if it lies inside, else as it is."""
     path = Path(path)
     return path.relative_to(PROJECT).as_posix() if path.is_relative_to(PROJECT) else str(path)
-
-
-def find_path(text: str | Path) -> Path:
-    """Return a path from the settings: absolute, relative to the project, or else to the working directory.
-
-    The notebook runs in `notebooks/` and `make run` in the project, and "photos/cat.jpg" means the same in both.
-    """
-    path = Path(text).expanduser()
-    return PROJECT / path if os.path.exists(PROJECT / path) else path
 
 
 @contextmanager
@@ -138,7 +131,7 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is not valid JSON: {error}. Delete it to start again.") from error
 
 
-def write_table(path: Path, table: pd.DataFrame) -> None:
+def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV, numbers with enough digits to be read back exactly."""
     with atomic_write(path) as partial:
         table.to_csv(partial, index=False, encoding="utf-8", errors="backslashreplace")

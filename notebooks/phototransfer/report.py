@@ -15,7 +15,7 @@ import pandas as pd
 
 from phototransfer import files
 from phototransfer.console import wrap_lines
-from phototransfer.stats import format_score
+from phototransfer.stats import format_score, format_share
 
 if TYPE_CHECKING:
     import keras
@@ -111,6 +111,7 @@ class Report:
         self.settings = settings
         self._results: dict[str, dict[str, Any] | None] = {}
         self._advice: dict[str, list[str]] = {}
+        self._not_computed: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
         self._settings_of: dict[str, dict[str, Any]] = {}
         self._began = self._mark = time.perf_counter()
@@ -135,6 +136,9 @@ class Report:
         self._settings_of[name] = dict(self.settings)
         self._results[name] = result.to_dict()
         self._advice[name] = result.advice()
+        self._not_computed.pop(name, None)
+        if isinstance(result, Skipped) and result.reason:
+            self._not_computed[name] = result.reason
         if name == "backbone":
             self._rename_for(self._results[name])
         for table_name, table in result.tables().items():
@@ -160,7 +164,10 @@ class Report:
         return self.folder / f"{name}.csv"
 
     def save_model(self, model: "keras.Model", classes: list[str]) -> Path:
-        """Write `model.keras` and the class names in the order of its outputs (`labels.json`); return its path."""
+        """Write `model.keras` and the class names in the order of its outputs (`labels.json`); return its path.
+
+        How photos become its input is in `preparation.json`: FIT, and the ranges of photos with more than 8 bits.
+        """
         path = self.folder / "model.keras"
         with files.temporary_folder(self.folder / "model") as temporary:
             try:
@@ -168,6 +175,9 @@ class Report:
                 files.move_into_place(temporary / path.name, path)
             except OSError as error:
                 raise files.write_error(path, temporary / path.name, error) from error
+        fit = self._settings_of.get("features", self.settings)["FIT"]
+        ranges = (self._results.get("photos") or {}).get("pixels", {}).get("ranges", {})
+        files.write_json(self.folder / "preparation.json", {"fit": fit, "ranges": ranges})
         files.write_json(self.folder / "labels.json", classes)
         return path
 
@@ -201,6 +211,7 @@ class Report:
             "left_out": photos.get("left_out"),
             "reading": photos.get("reading"),
             "photos": {key: photos.get(key) for key in ("found", "used", "skipped", "train", "val", "test")},
+            "pixels": photos.get("pixels"),
             "backbone": backbone.get("backbone"),
             "weights": backbone.get("weights"),
             "fell_back_from": backbone.get("fell_back_from"),
@@ -225,6 +236,7 @@ class Report:
             "learning_curve": results.pop("learning_curve", None),
             "tuning": results.pop("tuning", None),
             **results,
+            "not_computed": dict(self._not_computed),
             "next_steps": self.next_steps().to_dict(),
             "outdated": [
                 name
@@ -288,11 +300,13 @@ def verdict_box(verdicts: dict[str, str]) -> str:
 def closing_lines(metrics: dict[str, Any]) -> str:
     """Return the last lines of a run: the score, the network it was measured with, and the verdicts."""
     accuracy, asked = metrics["accuracy"], metrics["fell_back_from"]
+    share = accuracy["majority"]
+    majority = "" if share is None else f"; always predicting the largest class: {format_share(share)}"
     instead = f" (the weights of {asked} could not be downloaded)" if asked else ""
     score = format_score(accuracy["test_correct"], metrics["photos"]["test"], accuracy["test_ci95"])
     lines = [
         f"{metrics['run']}: {metrics['backbone']}{instead}",
-        f"Test photos: {score}; always predicting the largest class: {accuracy['majority']:.2f}",
+        f"Test photos: {score}{majority}",
     ]
     return "\n".join([*lines, verdict_box(metrics["verdict"])] if metrics["verdict"] else lines)
 
@@ -331,7 +345,7 @@ def _before_each_cell(callback: Any) -> None:
 
 def _settings_that_decide(result: str) -> tuple[str, ...]:
     """Return the settings that a result depends on, not counting those that only turn it on or off."""
-    data = ("DATASET", "VALIDATION_SPLIT", "TEST_SPLIT", "BACKBONE", "WEIGHTS", "AUGMENTATIONS", "SEED")
+    data = ("DATASET", "VALIDATION_SPLIT", "TEST_SPLIT", "FIT", "BACKBONE", "WEIGHTS", "AUGMENTATIONS", "SEED")
     head = ("HEAD", "BATCH_NORM", "DROPOUT", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WEIGHT_DECAY")
     if result in ("photos", "backbone", "features", "duplicates"):  # before the head
         return data

@@ -5,29 +5,33 @@
 The options are papermill's. `--commit` writes the outputs into the notebook itself.
 """
 
+import ast
+import base64
 import hashlib
+import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import nbformat
-import papermill
+import click
 import yaml
-from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
-from nbconvert.preprocessors import CoalesceStreamsPreprocessor
-from papermill.cli import papermill as papermill_command
-from papermill.exceptions import PapermillExecutionError
-from papermill.iorw import read_yaml_file
-from PIL import Image
 
 from phototransfer import files
 from phototransfer.console import redirected_stderr
-from phototransfer.report import RUN_NAME_FILE, closing_lines
+from phototransfer.paths import CWD_VARIABLE, working_folder
+from phototransfer.settings import RULES, TEXT, TEXT_OR_NONE, check_place, check_setting, check_together
+
+if TYPE_CHECKING:
+    import nbformat
+
+# Jupyter, papermill and Pillow are imported where they are used: they take seconds, and a wrong setting is named first.
 
 NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
 _PICTURE = files.PROJECT / "docs" / "predictions.jpg"
 _KERNEL_START_SECONDS = 180  # a busy machine can need this long
+_COMPUTED = object()
 
 
 def main(options: list[str]) -> int:
@@ -37,20 +41,113 @@ def main(options: list[str]) -> int:
     if commit and options:
         print("--commit makes the outputs of the default settings: no other option is allowed.", file=sys.stderr)
         return 2
-    valid = papermill.inspect_notebook(str(NOTEBOOK))
-    unknown = [name for name in given_settings(options) if name not in valid]
-    if unknown:
-        print(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(valid)}.", file=sys.stderr)
+    os.environ[CWD_VARIABLE] = str(working_folder())
+    try:
+        given = given_settings(options)
+        _check(given)
+    except (OSError, ValueError, click.UsageError, yaml.YAMLError) as error:
+        print(f"Stopped: {error}", file=sys.stderr)
         return 2
+    texts = [part for name in TEXT if isinstance(given.get(name), str) for part in ("-r", name, given[name])]
     try:
         with files.temporary_folder(files.MODELS / "run") as folder:
-            return _run(options, folder, commit)
+            return _run([*options, *texts], folder, commit)
     except OSError as error:
         print(f"Stopped: {error.strerror or error}", file=sys.stderr)
         return 1
 
 
+def given_settings(options: list[str]) -> dict[str, Any]:
+    """Return the settings in papermill's options -p, -r, -y, -f and -b, by name.
+
+    Their types are those that papermill gives them, except for settings that are text: these stay as they are written,
+    so that "-p DATASET 007" is not 7.
+    """
+    parameters: list[click.Parameter] = [
+        click.Option(["-p", "--parameters"], nargs=2, multiple=True),
+        click.Option(["-r", "--parameters_raw"], nargs=2, multiple=True),
+        click.Option(["-y", "--parameters_yaml"], multiple=True),
+        click.Option(["-f", "--parameters_file"], multiple=True),
+        click.Option(["-b", "--parameters_base64"], multiple=True),
+    ]
+    others = {"ignore_unknown_options": True, "allow_extra_args": True}  # papermill reads them
+    command = click.Command("make run", params=parameters, context_settings=others)
+    parsed = command.make_context("make run", list(options)).params
+    given: dict[str, Any] = {}
+    for encoded in parsed["parameters_base64"]:
+        given |= _from_yaml(base64.b64decode(encoded).decode())
+    for file in parsed["parameters_file"]:
+        given |= _from_yaml(Path(file).read_text(encoding="utf-8"))
+    for text in parsed["parameters_yaml"]:
+        given |= _from_yaml(text)
+    for name, text in parsed["parameters"]:
+        given[name] = _from_text(name, text)
+    return given | dict(parsed["parameters_raw"])
+
+
+def _from_yaml(text: str) -> dict[str, Any]:
+    """Return settings written in YAML; a plain 007, true or 2024-05-12 is text where the setting is."""
+    typed, untyped = yaml.safe_load(text) or {}, yaml.BaseLoader(text).get_single_data()
+    if not isinstance(typed, dict):
+        raise ValueError(f"Settings in YAML are written as 'NAME: value', got {text!r}")
+    for name in typed:
+        if name in TEXT and not (typed[name] is None and name in TEXT_OR_NONE):
+            typed[name] = untyped[name]
+    return typed
+
+
+def _from_text(name: str, text: str) -> Any:
+    """Return the value that papermill's option -p gives a setting, or the text if the setting is one."""
+    if name in TEXT:
+        return None if text == "None" and name in TEXT_OR_NONE else text
+    if text in ("True", "False", "None"):
+        return ast.literal_eval(text)
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _check(given: Mapping[str, Any]) -> None:
+    """Raise a ValueError if a setting is unknown or cannot be used, before a kernel is started.
+
+    Settings that are not given are those in the settings cell.
+    """
+    values = _settings_cell()
+    unknown = [name for name in given if name not in values]
+    if unknown:
+        raise ValueError(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(values)}.")
+    values |= given
+    for name in RULES:
+        if name in values and values[name] is not _COMPUTED:
+            check_setting(name, values[name])
+            check_place(name, values[name])
+    check_together(values)
+
+
+def _settings_cell() -> dict[str, Any]:
+    """Return the values in the settings cell of the notebook, `_COMPUTED` for those that are not written out."""
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    cell = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    values: dict[str, Any] = {}
+    for node in ast.parse("".join(cell["source"])).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                values[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                values[node.targets[0].id] = _COMPUTED
+    return values
+
+
 def _run(options: list[str], folder: Path, commit: bool) -> int:
+    from nbclient.exceptions import DeadKernelError
+    from papermill.cli import papermill as papermill_command
+    from papermill.exceptions import PapermillExecutionError
+
+    from phototransfer.report import RUN_NAME_FILE, closing_lines
+
     executed, name_file = folder / "notebook.ipynb", folder / "run_name"
     arguments = [str(NOTEBOOK), str(executed), "--cwd", str(NOTEBOOK.parent), "--no-progress-bar"]
     arguments += ["--stdout-file", "-", "--log-level", "ERROR", "--start-timeout", str(_KERNEL_START_SECONDS)]
@@ -79,18 +176,7 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
     return 0
 
 
-def given_settings(options: list[str]) -> dict[str, object]:
-    """Return the settings in papermill's options -p, -r, -y, -f and -b, by name."""
-    parsed = papermill_command.make_context("make run", ["in", "out", *options]).params
-    given: dict[str, object] = dict(parsed["parameters"]) | dict(parsed["parameters_raw"])
-    for text in parsed["parameters_yaml"]:
-        given |= yaml.safe_load(text) or {}
-    for file in parsed["parameters_file"]:
-        given |= read_yaml_file(file) or {}
-    return given
-
-
-def code_hash(notebook: nbformat.NotebookNode) -> str:
+def code_hash(notebook: "nbformat.NotebookNode") -> str:
     """Return a hash of the notebook's code cells, which its outputs depend on."""
     digest = hashlib.sha256()
     for cell in notebook.cells:
@@ -99,8 +185,12 @@ def code_hash(notebook: nbformat.NotebookNode) -> str:
     return digest.hexdigest()
 
 
-def _save_report(executed: Path, run: Path) -> nbformat.NotebookNode:
+def _save_report(executed: Path, run: Path) -> "nbformat.NotebookNode":
     """Write notebook.ipynb and report.html, progress bars reduced to their last state; return the notebook."""
+    import nbformat
+    from nbconvert import HTMLExporter
+    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+
     notebook, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(executed, as_version=4), {})
     with files.atomic_write(run / "notebook.ipynb") as partial:
         nbformat.write(notebook, partial)
@@ -110,8 +200,11 @@ def _save_report(executed: Path, run: Path) -> nbformat.NotebookNode:
     return notebook
 
 
-def _commit_outputs(executed: nbformat.NotebookNode, run: Path) -> None:
+def _commit_outputs(executed: "nbformat.NotebookNode", run: Path) -> None:
     """Put the outputs of a run with the default settings into the notebook, and a figure into the README."""
+    import nbformat
+    from PIL import Image
+
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     executed_cells = {cell.id: cell for cell in executed.cells}
     code_cells = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from phototransfer.files import find_path
+from phototransfer.paths import check_predict, check_weights, find_dataset
 
 #: Names that settings had in version 1, and their names today.
 RENAMED = {"LEAKS": "DUPLICATES", "AUDIT": "CHECKS", "AUGMENT_VIEWS": "AUGMENTATIONS"}
@@ -40,12 +40,8 @@ def _head(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(_integer(1)(units) for units in value)
 
 
-def _weights(value: Any) -> bool:
-    return value in (None, "imagenet") or (_text(value) and find_path(value).is_file())
-
-
-def _path(value: Any) -> bool:
-    return value is None or (_text(value) and find_path(value).exists())
+def _text_or_none(value: Any) -> bool:
+    return value is None or _text(value)
 
 
 _TRUE_OR_FALSE = (lambda value: isinstance(value, bool), "True or False")
@@ -56,11 +52,13 @@ _SHARE = (_number(0, 1), "a number between 0 and 1")
 #: Each setting with its check and a description of the values that pass it, in the order of the settings cell.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "DATASET": (_text, "the name of a folder in data/, a path, or a data set's name"),
+    "LABELS": (_text_or_none, '"folder 2", "file names", a table such as "labels.csv: file, class", or None'),
     "VALIDATION_SPLIT": _SHARE,
     "TEST_SPLIT": _SHARE,
     "DUPLICATES": (_one_of("keep", "drop"), '"keep" or "drop"'),
+    "FIT": (_one_of("crop", "pad"), '"crop" or "pad"'),
     "BACKBONE": (_text, 'the name of a network in keras.applications, or "EfficientNetLite0"'),
-    "WEIGHTS": (_weights, '"imagenet", the path of an existing weights file, or None'),
+    "WEIGHTS": (_text_or_none, '"imagenet", the path of an existing weights file, or None'),
     "HEAD": (
         _head,
         "a list of integers >= 1 such as [512, 256], or [] for no hidden layer (on the command line: "
@@ -79,9 +77,51 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "TUNE_TRIALS": _INTEGER_FROM_0,
     "FIGURES": _TRUE_OR_FALSE,
     "SEED": (_integer(0, 2**32 - 1), "an integer from 0 to 4294967295"),
-    "PREDICT": (_path, "the path of an existing photo or folder, or None"),
-    "RUN": (lambda value: value is None or _text(value), "a name for the run's folder in models/, or None"),
+    "PREDICT": (_text_or_none, "the path of an existing photo or folder, or None"),
+    "RUN": (_text_or_none, "a name for the run's folder in models/, or None"),
 }
+
+#: The settings whose values are text, however much they look like numbers, and those that may be None as well.
+TEXT = [name for name, (check, _) in RULES.items() if check in (_text, _text_or_none)]
+TEXT_OR_NONE = [name for name, (check, _) in RULES.items() if check is _text_or_none]
+#: What raises an error for a text that passes its rule and leads to no usable file or folder.
+_PLACES: dict[str, Callable[[Any], object]] = {
+    "DATASET": find_dataset,
+    "WEIGHTS": check_weights,
+    "PREDICT": check_predict,
+}
+
+
+def check_setting(name: str, value: Any) -> None:
+    """Raise a ValueError that says which values can be used if `value` is none of them; no file is looked at."""
+    check, description = RULES[name]
+    if not check(value):
+        hint = ""
+        if name in TEXT and isinstance(value, int | float):
+            hint = f' Write it in quotes, {name} = "{value}", or on the command line of papermill: -r {name} {value}'
+            hint += " with the digits as they are in the name (-p makes a number of them)."
+        raise ValueError(f"{name} must be {description}, got {value!r}.{hint}")
+
+
+def check_place(name: str, value: Any) -> None:
+    """Raise a ValueError if the file or folder that the setting names is missing or cannot be used."""
+    if name not in _PLACES:
+        return
+    try:
+        _PLACES[name](value)
+    except (OSError, ValueError) as error:
+        _, description = RULES[name]
+        known = "" if name in str(error) else f"{name} must be {description}, got {value!r}: "
+        raise ValueError(f"{known}{error}") from error
+
+
+def check_together(values: Mapping[str, Any]) -> None:
+    """Raise a ValueError if settings that can be used alone cannot be used together."""
+    if values.get("BATCH_NORM") is True and values.get("BATCH_SIZE") == 1:
+        raise ValueError(
+            "BATCH_SIZE = 1 cannot be used with BATCH_NORM = True: BatchNorm subtracts the mean of the batch, which "
+            "leaves nothing of one photo. Use BATCH_SIZE = 2 or more, or BATCH_NORM = False."
+        )
 
 
 class Settings(Mapping[str, Any]):
@@ -104,6 +144,7 @@ class Settings(Mapping[str, Any]):
 
     def __init__(self, namespace: dict[str, Any]) -> None:
         self._namespace = namespace
+        self._places: dict[str, Any] = {}
         for old, new in RENAMED.items():
             if old in namespace:
                 raise ValueError(f"The setting {old} is called {new} now: change its name in the settings cell.")
@@ -111,12 +152,16 @@ class Settings(Mapping[str, Any]):
             self[name]
 
     def __getitem__(self, name: str) -> Any:
-        check, description = RULES[name]
+        _, description = RULES[name]
         if name not in self._namespace:
             raise ValueError(f"The setting {name} is missing from the settings cell. It must be {description}.")
         value = self._namespace[name]
-        if not check(value):
-            raise ValueError(f"{name} must be {description}, got {value!r}")
+        check_setting(name, value)
+        if name not in self._places or self._places[name] != value:
+            check_place(name, value)
+            self._places[name] = value  # a folder that is moved during the run ends it only where it is needed
+        if name in ("BATCH_SIZE", "BATCH_NORM"):
+            check_together(self._namespace)
         return value
 
     def __iter__(self) -> Iterator[str]:

@@ -21,9 +21,9 @@ from phototransfer.audit.duplicates import (
     mark_duplicates,
     score_without_duplicates,
 )
-from phototransfer.audit.registration import INVERSE, ORIENTATIONS
 from phototransfer.files import PROJECT
 from phototransfer.photos import read_photo
+from phototransfer.photos.registration import INVERSE, ORIENTATIONS
 from phototransfer.report import Skipped
 from phototransfer.stats import wilson
 
@@ -361,14 +361,42 @@ class TestMarkDuplicates:
     def test_the_order_of_splits_in_the_table_does_not_matter(self):
         photos = table_of(["test", "train"])
         assert list(self.mark(photos, (0, 1, 1.0, "duplicate"))["duplicate_of"]) == ["1.jpg", ""]
-        assert list(self.mark(photos, (0, 1, 1.0, "duplicate"), settings=DROP)["split"]) == ["test", "dropped"]
+        photos = table_of(["test", "train", "train", "val"])
+        splits = list(self.mark(photos, (0, 1, 1.0, "duplicate"), settings=DROP)["split"])
+        assert splits == ["test", "dropped", "train", "val"]
 
     def test_dropping_the_training_side_leaves_no_duplicate(self):
-        photos = table_of(SPLITS)
+        photos = table_of([*SPLITS, "train"])
         rows = [(0, 2, 0.9, "duplicate"), (1, 4, 0.9, "duplicate"), (3, 5, 0.9, "duplicate"), (0, 1, 0.9, "duplicate")]
         marked = self.mark(photos, *rows, (2, 6, 0.8, "near-duplicate"), settings=DROP)
-        assert list(marked["split"]) == ["dropped", "dropped", "val", "dropped", "test", "test", "test"]
+        assert list(marked["split"]) == ["dropped", "dropped", "val", "dropped", "test", "test", "test", "train"]
         assert (marked["duplicate_of"] == "").all()
+
+    def test_validation_that_is_all_duplicates_is_taken_from_training(self):
+        splits = ["train"] * 10 + ["val"] * 4 + ["test"] * 4
+        photos = photo_table(["a", "b"] * 9, splits, groups=[0, 1, 0, 1, *range(2, 16)])
+        duplicates = duplicates_of(photos, *[(10 + n, 14 + n, 1.0, "duplicate") for n in range(4)])
+        marked = mark_duplicates(photos, duplicates, DROP)
+        assert list(marked["split"][10:14]) == ["dropped"] * 4 and list(marked["split"][14:]) == ["test"] * 4
+        val = marked[marked["split"] == "val"]
+        train = marked[marked["split"] == "train"]
+        assert set(val["label"]) == set(train["label"]) == {"a", "b"} and not set(val["group"]) & set(train["group"])
+        assert "a, b" in replace(duplicates, drop=True).summary().splitlines()[-1]
+        assert list(mark_duplicates(marked, duplicates, SETTINGS)["split"]) == splits
+
+    @pytest.mark.parametrize("other, left", [("val", ["train", "dropped"]), ("test", ["train", "test"])])
+    def test_a_class_never_loses_all_its_training_photos(self, other, left):
+        photos = photo_table(["a", "a", "b", "b", "b", "a", "b"], ["train", other, *["train"] * 3, "val", "test"])
+        duplicates = replace(duplicates_of(photos, (0, 1, 1.0, "duplicate")), drop=True)
+        marked = mark_duplicates(photos, duplicates, DROP)
+        assert list(marked["split"][:2]) == left and "Not removed" in duplicates.summary()
+        assert duplicates.to_dict()["test_photos"] == (marked["duplicate_of"] != "").sum() == (other == "test")
+
+    def test_a_run_without_any_validation_photo_stops(self):
+        photos = photo_table(["a", "b"] * 3, ["train", "train", "val", "val", "test", "test"])
+        duplicates = duplicates_of(photos, (2, 4, 1.0, "duplicate"), (3, 5, 1.0, "duplicate"))
+        with pytest.raises(ValueError, match="no validation photos"):
+            mark_duplicates(photos, duplicates, DROP)
 
     def test_running_the_cell_again_with_keep_brings_dropped_photos_back(self, photos):
         photos.add(jpeg(bundled("coffee.png"), 40), "coffee again", "test")
@@ -455,6 +483,13 @@ class TestScoreWithoutDuplicates:
         assert clean.to_dict()["accuracy"] is None and clean.verdict_line() == "cannot tell, too few photos"
         assert "no score" in clean.summary()
 
+    @pytest.mark.parametrize("near, verdict", [(1, "1 of 3"), (3, "cannot tell")])
+    def test_near_duplicates_are_in_the_verdict(self, near, verdict):
+        photos = scored({"dog": 3}, {})
+        photos.loc[photos.index[-near:], "group"] = 0
+        line = clean_score(photos, {}).verdict_line()
+        assert verdict in line and "nothing found" not in line
+
     def test_near_duplicates_are_left_out_as_well(self):
         photos = scored({"lucy": 20}, {"lucy": 5})
         duplicates = duplicates_of(photos, (0, 4, 0.99, "duplicate"), (1, 5, 0.9, "near-duplicate"))
@@ -464,7 +499,7 @@ class TestScoreWithoutDuplicates:
         assert "18 of 23" in clean.summary()
 
     def test_dropped_photos_do_not_count(self):
-        photos = scored({"lucy": 20}, {"lucy": 5})
+        photos = pd.concat([scored({"lucy": 20}, {"lucy": 5}), photo_table(["dog"], groups=[99])], ignore_index=True)
         duplicates = duplicates_of(photos, (0, 4, 0.99, "duplicate"), (0, 5, 0.9, "near-duplicate"))
         clean = score_without_duplicates(mark_duplicates(photos, duplicates, DROP), duplicates)
         assert clean.dropped == 1 and clean.duplicates == 0 and clean.new_total == 25

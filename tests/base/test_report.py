@@ -11,6 +11,7 @@ import pytest
 
 from builders import SETTINGS, build_head, fit_head, notebook_cell
 from phototransfer import files
+from phototransfer.network.classify import Preparation, load_run
 from phototransfer.report import QUESTIONS, Report, Skipped, closing_lines, verdict_box
 from phototransfer.settings import Settings
 
@@ -48,7 +49,7 @@ class Shown:
 def namespace(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MODELS", tmp_path / "models")
     values = SETTINGS | {"VALIDATION_SPLIT": 0.2, "TEST_SPLIT": 0.2, "WEIGHTS": None, "PREDICT": None, "RUN": "mine"}
-    return values | {"FIGURES": True, "BACKBONE": "ResNet50"}
+    return values | {"FIGURES": True, "BACKBONE": "ResNet50", "DATASET": "sample", "LABELS": None}
 
 
 def test_show_prints_draws_records_and_returns_the_result(namespace, capsys):
@@ -64,6 +65,18 @@ def test_show_prints_draws_records_and_returns_the_result(namespace, capsys):
     assert metrics["next_steps"] == {"lines": ["Change LINES."]}
     assert 0 <= metrics["seconds"]["lines"] <= metrics["seconds"]["total"]
     assert json.loads((files.MODELS / "runs.jsonl").read_text())["run"] == "mine"
+
+
+def test_the_saved_model_comes_with_how_its_photos_were_prepared(namespace):
+    namespace["FIT"] = "pad"
+    report = Report(Settings(namespace))
+    ranges = {"integer": (0, 4095)}
+    report.show(Shown("photos", {"pixels": {"ranges": ranges, "deep": 3, "blank": 0}}))
+    report.show(Shown("features", {}))
+    namespace["FIT"] = "crop"  # changed after the features were computed
+    report.save_model(build_head(3, 2, SETTINGS), ["cat", "dog"])
+    loaded, _ = load_run(report.folder)
+    assert loaded.preparation == Preparation("pad", ranges)
 
 
 def test_no_figures_where_they_are_off(namespace):
@@ -104,7 +117,7 @@ def test_a_run_is_named_for_the_network_in_it(namespace):
     assert "-ResNet50-" in report.folder.name
     fell_back = {"backbone": "EfficientNetLite0", "weights": "imagenet", "fell_back_from": "ResNet50"}
     report.show(Shown("backbone", fell_back))
-    assert report.folder.name.startswith("pets-EfficientNetLite0-")
+    assert report.folder.name.startswith("sample-EfficientNetLite0-")
     assert (report.folder / "figures" / "lines.png").exists()
     assert [folder.name for folder in files.MODELS.iterdir() if folder.is_dir()] == [report.folder.name]
 

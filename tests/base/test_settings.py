@@ -1,6 +1,8 @@
 """A setting that cannot be used is named before anything slow begins, and a changed one takes effect everywhere."""
 
 import ast
+import io
+import zipfile
 
 import pytest
 
@@ -9,6 +11,8 @@ from phototransfer.settings import RULES, Settings
 
 GOOD = {
     **SETTINGS,
+    "DATASET": "sample",
+    "LABELS": None,
     "VALIDATION_SPLIT": 0.2,
     "TEST_SPLIT": 0.2,
     "WEIGHTS": "imagenet",
@@ -16,6 +20,13 @@ GOOD = {
     "PREDICT": None,
     "RUN": None,
 }
+
+
+def zipped(name: str) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        archive.writestr(name, b"x")
+    return content.getvalue()
 
 
 def test_good_settings_are_read_unchanged():
@@ -46,6 +57,7 @@ def test_good_settings_are_read_unchanged():
         ("VALIDATION_SPLIT", 0),
         ("TEST_SPLIT", 1.0),
         ("DUPLICATES", "delete"),
+        ("FIT", "squash"),
         ("WEIGHT_DECAY", -0.1),
         ("AUGMENTATIONS", -1),
         ("FINE_TUNE_LAYERS", 2.5),
@@ -63,6 +75,70 @@ def test_good_settings_are_read_unchanged():
 def test_a_value_that_cannot_be_used_is_named_with_those_that_can(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .*, got "):
         Settings(GOOD | {name: value})
+
+
+@pytest.mark.parametrize("name", ["DATASET", "BACKBONE", "RUN", "WEIGHTS", "PREDICT"])
+@pytest.mark.parametrize("value", [7, 20240512, 1000.0, True])
+def test_a_number_where_text_is_meant_is_refused_with_the_way_out(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} must be .*, got {value}.*quotes.*-r {name}"):
+        Settings(GOOD | {name: value})
+
+
+def test_a_place_is_looked_at_once_for_each_value(tmp_path):
+    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "1.jpg").touch()
+    namespace = GOOD | {"PREDICT": str(tmp_path / "pets")}
+    settings = Settings(namespace)
+    (tmp_path / "pets").rename(tmp_path / "moved")
+    assert settings["PREDICT"] == namespace["PREDICT"]
+    namespace["PREDICT"] = str(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="nowhere"):
+        settings["PREDICT"]
+
+
+def hdf5(end: int) -> bytes:
+    """The start of an HDF5 file of `end` bytes."""
+    return b"\x89HDF\r\n\x1a\n" + bytes(32) + end.to_bytes(8, "little") + bytes(52)
+
+
+@pytest.mark.parametrize(
+    "name, content, word",
+    [
+        ("a.h5", b"<!DOCTYPE html>", "web page"),
+        ("a.h5", b"", "empty"),
+        ("a.h5", hdf5(5000), "cut short"),
+        ("a.weights", hdf5(100), "its name"),
+        ("a.pt", zipped("archive/data.pkl"), "PyTorch"),
+        ("a.keras", zipped("cat/1.jpg"), "zip archive"),
+        ("a.onnx", b"\x08\x07", "not a weights file"),
+    ],
+)
+def test_a_file_that_has_no_weights_is_named(tmp_path, name, content, word):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=word) as caught:
+        Settings(GOOD | {"WEIGHTS": str(tmp_path / name)})
+    assert name in str(caught.value)
+
+
+def test_weights_files_of_keras_are_accepted(tmp_path):
+    (tmp_path / "a.weights.h5").write_bytes(hdf5(100))
+    (tmp_path / "a.keras").write_bytes(zipped("model.weights.h5"))
+    for name in ("a.weights.h5", "a.keras"):
+        Settings(GOOD | {"WEIGHTS": str(tmp_path / name)})
+
+
+@pytest.mark.parametrize("content, word", [(None, "no files"), (zipped("cat/1.jpg"), "unpack it first")])
+def test_predict_without_a_photo_is_refused(tmp_path, content, word):
+    if content:
+        (tmp_path / "new.zip").write_bytes(content)
+    with pytest.raises(ValueError, match=f"PREDICT must be .*{word}"):
+        Settings(GOOD | {"PREDICT": str(tmp_path / "new.zip" if content else tmp_path)})
+
+
+def test_batchnorm_needs_more_than_one_photo_in_a_batch():
+    Settings(GOOD | {"BATCH_SIZE": 1, "BATCH_NORM": False})
+    with pytest.raises(ValueError, match="BATCH_SIZE = 1"):
+        Settings(GOOD | {"BATCH_SIZE": 1})
 
 
 @pytest.mark.parametrize("old, new", [("LEAKS", "DUPLICATES"), ("AUDIT", "CHECKS"), ("AUGMENT_VIEWS", "AUGMENTATIONS")])

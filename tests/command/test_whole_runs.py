@@ -293,3 +293,13 @@ def test_the_notebook_runs_from_any_folder_without_the_command(project, tmp_path
     client = NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}})
     client.execute(env=project.environment)
     assert project.metrics("elsewhere")["photos"]["used"] == 36
+
+
+@pytest.mark.slow
+def test_two_classes_of_three_photos_run_to_the_end(project):
+    make_photos(project.folder / "photos" / "three", {"cat": 3, "dog": 3})
+    project.run(DATASET="photos/three", RUN="three", **QUICK)
+    metrics = project.metrics("three")
+    assert metrics["photos"]["test"] == 2 and (project.models / "three" / "model.keras").is_file()
+    assert {"comparison_of_heads", "learning_curve"} <= set(metrics["not_computed"])
+    assert "nothing found" not in (metrics["verdict"]["shortcuts"], metrics["verdict"]["shift"])

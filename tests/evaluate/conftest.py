@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from builders import SETTINGS, build_head, features_of, fit_head, photo_table
+from builders import SETTINGS, ClassMeans, build_head, features_of, fit_head, photo_table
 from phototransfer.evaluate.cross_validation import CrossValidator
 
 
@@ -28,20 +28,7 @@ def blobs() -> Callable[..., CrossValidator]:
     return make
 
 
-class _ClassMeans:
-    """Stands for HeadTrainer and trains in no time: the class whose mean is nearest. Still calls `fit_head`."""
-
-    def __init__(self, build_head, fit_head, n_features, n_classes, settings):
-        self.fit_head, self.n_classes, self.settings = fit_head, n_classes, settings
-
-    def predict(self, *, train, val, x, seed):
-        if self.fit_head is not fit_head:
-            self.fit_head(None, train, val, self.settings)
-        means = np.stack([train[0][train[1] == number].mean(axis=0) for number in range(self.n_classes)])
-        return np.square(x[:, None] - means).sum(axis=2).argmin(axis=1)
-
-
 @pytest.fixture
 def class_means(monkeypatch):
     """Let every head of this test be a nearest class mean."""
-    monkeypatch.setattr("phototransfer.network.training.HeadTrainer", _ClassMeans)
+    monkeypatch.setattr("phototransfer.network.training.HeadTrainer", ClassMeans)

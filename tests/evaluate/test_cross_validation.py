@@ -107,9 +107,15 @@ def test_markers_and_intervals_at_1_are_not_cut_at_the_axis():
     assert [text.get_text() for text in axis.texts] == ["1.00", "1.00"]
 
 
-@pytest.mark.parametrize("n_folds", [0, 20])
+@pytest.mark.parametrize("n_folds, count, reason", [(0, 20, "CV_FOLDS = 0"), (2, 6, "too few"), (5, 4, "too few")])
 @pytest.mark.parametrize("analysis", [cross_validate, compare_heads, learning_curve])
-def test_no_folds_or_too_few_photos_are_skipped(blobs, analysis, n_folds):
-    result = analysis(blobs(20, 1.0, CV_FOLDS=n_folds))
+def test_no_folds_or_too_few_photos_are_skipped(blobs, analysis, n_folds, count, reason):
+    result = analysis(blobs(count, 1.0, CV_FOLDS=n_folds))
     assert isinstance(result, Skipped) and result.to_dict() is None
-    assert f"CV_FOLDS = {n_folds}" in result.summary()
+    assert reason in result.summary()
+
+
+@pytest.mark.parametrize("analysis", [cross_validate, learning_curve])
+def test_more_folds_than_photos_are_fewer_folds_and_it_is_said(blobs, class_means, analysis):
+    result = analysis(blobs(20, 3.0, CV_FOLDS=50))
+    assert "instead of 50" in result.summary()

@@ -47,10 +47,16 @@ def test_any_class_sizes_have_valid_folds_or_none(sizes, n_folds, seed, duplicat
     folds = make_folds(photos, n_folds, seed, without_test=without_test)
     used = photos[photos["split"] != "test"] if without_test else photos
     different = used.groupby("label")["group"].nunique()
-    enough = set(different.index[different >= min_photos_per_class(n_folds)])
-    if len(enough) < 2:
+
+    def enough_for(number):
+        return set(different.index[different >= min_photos_per_class(number)])
+
+    possible = [number for number in range(2, n_folds + 1) if len(enough_for(number)) > 1]
+    if not possible:
         assert folds is None
         return
+    assert folds.n_folds == max(possible) and ("instead of" in " ".join(folds.notes())) == (n_folds > max(possible))
+    enough = enough_for(folds.n_folds)
     check(folds)
     assert set(folds.classes) == enough and set(folds.left_out) == set(used["label"]) - enough
     assert set(folds.rows) == set(used.index[used["label"].isin(enough)])
@@ -90,10 +96,22 @@ def test_small_classes_are_named_and_left_out():
 
 
 def test_too_few_photos_or_zero_folds_give_none():
-    photos = table({"a": 9, "few": 4})
-    assert make_folds(photos, 0, 0) is None
-    assert make_folds(photos, 5, 0) is None
-    assert make_folds(photos, 4, 0) is not None
+    assert make_folds(table({"a": 9, "few": 4}), 0, 0) is None
+    assert make_folds(table({"a": 9, "few": 2}), 5, 0) is None
+
+
+def test_more_folds_than_the_second_largest_class_has_photos_are_fewer_folds():
+    folds = make_folds(table({"a": 9, "few": 4}), 5, 0)
+    assert folds.n_folds == len(folds.folds) == 4 and folds.requested == 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_fold_is_without_validation_photos_if_groups_span_classes(seed):
+    spanning = [*range(8)] * 2
+    assert make_folds(photo_table(["a", "b"] * 8, groups=np.sort(spanning)), 3, seed) is None
+    photos = photo_table(["a", "b"] * 11, groups=[*np.sort(spanning), *range(8, 14)])
+    folds = make_folds(photos, 3, seed)
+    assert folds is None or all(len(fold.val) and len(fold.train) for fold in folds.folds)
 
 
 def test_two_folds_need_validation_photos_as_well():

@@ -244,7 +244,7 @@ def test_small_classes_are_left_out_and_counted(photos, tmp_path):
     table.loc[:3, "label"] = ["cow", "cow", "hen", "hen"]
     result = search(photos, tmp_path)
     assert result.left_out == {"cow": 2, "hen": 2}
-    assert "2 classes" in result.summary()
+    assert "cow (2)" in result.summary()
 
 
 def test_too_few_photos_are_skipped_with_the_reason(photos, tmp_path):

@@ -1,14 +1,17 @@
 """New photos are classified like the test photos were, and a model file cannot bring code."""
 
+import io
 import json
+import zipfile
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from phototransfer.network.classify import classify, load_run
 from phototransfer.network.features import BATCH, read_image
-from phototransfer.photos import Source, prepare
+from phototransfer.photos import Source, prepare, read_photo
 
 CLASSES = ["cat", "dog"]
 
@@ -50,6 +53,18 @@ def test_names_order_and_reasons(tmp_path, make_photo, model):
     assert [bool(reason) for reason in result["reason"]] == [False, False, True, False]
 
 
+def test_files_of_the_system_are_skipped_as_in_a_data_set(tmp_path, make_photo, model, capsys):
+    for name in (".ipynb_checkpoints/1.jpg", "__MACOSX/1.jpg", "._1.jpg", "Thumbs.db", "@eaDir/1.jpg", "cat/1.jpg"):
+        make_photo(tmp_path / name, 1)
+    (tmp_path / "notes.txt").write_text("no photo")
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path)
+    result = classify(model, CLASSES, tmp_path)
+    assert result["file"].tolist() == ["cat/1.jpg", "circle", "gone.jpg", "notes.txt"]
+    assert [bool(reason) for reason in result["reason"]] == [False, True, True, True]
+    assert "3 of 4 files" in capsys.readouterr().out
+
+
 def test_only_files_that_are_no_photos(tmp_path, model):
     (tmp_path / "notes.txt").write_text("no photo")
     result = classify(model, CLASSES, tmp_path)
@@ -72,6 +87,41 @@ def test_a_saved_run_is_loaded_unchanged(tmp_path, model):
     assert classes == CLASSES
     for loaded_weights, weights in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(loaded_weights, weights)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_a_loaded_model_prepares_new_photos_as_its_run_did(tmp_path, model, fit):
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "labels.json").write_text(json.dumps(CLASSES))
+    ranges = {"integer": [0, 4095]}
+    (tmp_path / "preparation.json").write_text(json.dumps({"fit": fit, "ranges": ranges}))
+    grey = np.tile(np.arange(60, dtype=np.uint16) * 4, (40, 1))  # dark: the photo alone would be taken for 8 bits
+    Image.fromarray(grey).save(tmp_path / "dark.png")
+    loaded, classes = load_run(tmp_path)
+    [answer] = classify(loaded, classes, tmp_path / "dark.png").to_dict("records")
+    jpeg = io.BytesIO(read_photo(tmp_path / "dark.png", {"integer": (0, 4095)}).jpeg)
+    expected = model(read_image(jpeg, 16, fit)[None].astype(np.float32)).numpy()
+    assert answer["probability"] == pytest.approx(expected.max(), abs=1e-6)
+
+
+def test_a_model_of_another_keras_is_named_with_both_versions(tmp_path, model):
+    model.save(tmp_path / "saved.keras")
+    (tmp_path / "labels.json").write_text(json.dumps(CLASSES))
+
+    def save_again(config: bytes | None) -> None:
+        with zipfile.ZipFile(tmp_path / "saved.keras") as saved, zipfile.ZipFile(tmp_path / "model.keras", "w") as copy:
+            for name in saved.namelist():
+                content = saved.read(name)
+                if name == "metadata.json":
+                    content = json.dumps(json.loads(content) | {"keras_version": "9.8.7"}).encode()
+                copy.writestr(name, config if config and name == "config.json" else content)
+
+    save_again(None)
+    assert load_run(tmp_path)[1] == CLASSES  # it works when it can be read
+    save_again(json.dumps({"class_name": "New", "module": "keras.new", "config": {}}).encode())
+    with pytest.raises(ValueError, match=r"Keras 9\.8\.7") as caught:
+        load_run(tmp_path)
+    assert f"Keras {keras.__version__}" in str(caught.value)
 
 
 def test_a_model_file_that_is_damaged_or_brings_code_is_refused(tmp_path):

@@ -71,10 +71,10 @@ def decoded(monkeypatch):
     """The photos that are decoded to compute features: in threads, unlike the probes that select an engine."""
     paths = []
 
-    def read(path, size):
+    def read(path, size, fit):
         if threading.current_thread() is not threading.main_thread():
             paths.append(path)
-        return read_image(path, size)
+        return read_image(path, size, fit)
 
     monkeypatch.setattr(features, "read_image", read)
     return paths
@@ -132,6 +132,8 @@ def test_only_new_photos_are_computed_and_the_order_does_not_matter(photos, tiny
         "augmentations": 0,
         "engine": inference.F32,
         "computed": len(photos) - 30,
+        "fit": "crop",
+        "cut_off": None,
     }
     assert f"{len(photos) - 30} computed now, 30 from the cache" in result.summary()
     close(result.plain, expected(shuffled, tiny))
@@ -164,10 +166,10 @@ def test_fingerprint_depends_on_constants_but_not_on_when_a_network_is_built():
 def test_interrupted_extraction_is_resumed(photos, tiny, tmp_path, decoded, monkeypatch):
     read = features.read_image
 
-    def interrupted_at_40(path, size):
+    def interrupted_at_40(path, size, fit):
         if path == photos["path"][40] and threading.current_thread() is not threading.main_thread():
             raise KeyboardInterrupt
-        return read(path, size)
+        return read(path, size, fit)
 
     monkeypatch.setattr(features, "read_image", interrupted_at_40)
     with pytest.raises(KeyboardInterrupt):
@@ -328,6 +330,44 @@ def test_read_image_returns_the_middle_square_in_0_to_255(tmp_path):
     assert square.dtype == np.uint8
     assert (square[:, 1:-1] == 255).all()
     assert square.min() > 200  # the filter reaches a little beyond the edge
+
+
+@pytest.mark.parametrize("size", [(120, 40), (40, 120), (32, 32), (9000, 16)])
+def test_padded_photos_are_seen_whole_and_in_proportion(tmp_path, size):
+    Image.new("RGB", size, "white").save(tmp_path / "photo.png")
+    padded = read_image(tmp_path / "photo.png", 30, "pad")
+    white = (padded == 255).all(axis=2)
+    assert padded.shape == (30, 30, 3) and padded.dtype == np.uint8
+    expected = [max(1, round(30 * side / max(size))) for side in size]
+    assert [int(white.any(axis=0).sum()), int(white.any(axis=1).sum())] == expected
+    assert (padded[~white] == 127).all()
+    assert abs(int(white[:15].sum()) - int(white[15:].sum())) <= 30  # in the middle
+
+
+def test_features_of_padded_photos_are_kept_apart(photos, tiny, tmp_path, decoded):
+    cropped = extract(photos, tiny, tmp_path / "cache", augmentations=1, background=True)
+    padded = extract(photos, tiny, tmp_path / "cache", augmentations=1, background=True, fit="pad")
+    assert padded.computed == len(photos)
+    for one, other in ((cropped.plain, padded.plain), (cropped.augmented, padded.augmented)):
+        assert not np.allclose(one, other)
+    assert not np.allclose(cropped.background(), padded.background())
+    pictures = [np.asarray(Image.open(path)) for path in photos["path"]]
+    close(padded.embed(pictures), padded.plain)
+    again = [extract(photos, tiny, tmp_path / "cache", fit=fit) for fit in ("crop", "pad")]
+    assert [result.computed for result in again] == [0, 0]
+    np.testing.assert_array_equal(again[0].plain, cropped.plain)
+    np.testing.assert_array_equal(again[1].plain, padded.plain)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "fit", "said"),
+    [(1200, 300, "crop", True), (300, 1200, "crop", True), (1200, 300, "pad", False), (400, 300, "crop", False)],
+)
+def test_it_is_said_how_much_is_cut_off(photos, tiny, tmp_path, width, height, fit, said):
+    result = extract(photos.assign(width=width, height=height), tiny, tmp_path / "cache", fit=fit)
+    assert result.to_dict()["cut_off"] == pytest.approx(1 - min(width, height) / max(width, height))
+    assert result.to_dict()["fit"] == fit
+    assert ("cut off" in result.summary()) == said == any('FIT = "pad"' in sentence for sentence in result.advice())
 
 
 def test_the_background_is_that_of_the_network_before_fine_tuning(photos, tmp_path):

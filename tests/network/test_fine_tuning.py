@@ -152,10 +152,23 @@ def test_photos_that_were_dropped_are_not_trained_on(photos, monkeypatch):
     assert trained_on == [set(photos["path"][:32]) - {photos["path"][5]}]
 
 
-def test_predictions_are_in_the_order_of_the_table(photos):
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_predictions_are_in_the_order_of_the_table(photos, fit):
     model, shuffled = Notebook().model, photos.sample(frac=1, random_state=3)
-    pixels = np.stack([read_image(path, SIZE) for path in shuffled["path"]]).astype(np.float32)
-    np.testing.assert_allclose(predict(model, shuffled), model.predict(pixels, verbose=0), atol=1e-6)
+    pixels = np.stack([read_image(path, SIZE, fit) for path in shuffled["path"]]).astype(np.float32)
+    np.testing.assert_allclose(predict(model, shuffled, fit), model.predict(pixels, verbose=0), atol=1e-6)
+
+
+def test_photos_are_padded_in_training_and_in_the_scores(photos, monkeypatch):
+    fits = set()
+
+    def read(path, size, fit):
+        fits.add(fit)
+        return read_image(path, size, fit)
+
+    monkeypatch.setattr(fine_tuning, "read_image", read)
+    Notebook().fine_tune(photos, EPOCHS=1, FIT="pad")
+    assert fits == {"pad"}
 
 
 def numbered(photos):
@@ -165,7 +178,7 @@ def numbered(photos):
 @pytest.mark.parametrize("limit", [2**30, 0], ids=["in memory", "read again"])
 def test_training_photos_keep_their_labels_and_are_new_in_each_epoch(photos, limit, monkeypatch):
     monkeypatch.setattr(fine_tuning, "_CACHE_BYTES", limit)
-    batches = fine_tuning._training_batches(numbered(photos), SIZE, {"BATCH_SIZE": 8, "SEED": 0})
+    batches = fine_tuning._training_batches(numbered(photos), SIZE, {"BATCH_SIZE": 8, "SEED": 0, "FIT": "crop"})
     orders, first_pixels = [], []
     for _ in range(2):
         labels_in_order = []
@@ -186,7 +199,7 @@ def test_the_same_seed_draws_the_same_photos(photos):
     drawn = []
     for _ in range(2):
         keras.utils.set_random_seed(0)
-        batches = fine_tuning._training_batches(numbered(photos), SIZE, {"BATCH_SIZE": 8, "SEED": 5})
+        batches = fine_tuning._training_batches(numbered(photos), SIZE, {"BATCH_SIZE": 8, "SEED": 5, "FIT": "crop"})
         drawn.append(np.concatenate([pixels for pixels, _ in batches]))
     np.testing.assert_array_equal(*drawn)
 

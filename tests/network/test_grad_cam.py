@@ -9,6 +9,7 @@ from PIL import Image
 from builders import SETTINGS, photo_table
 from phototransfer.network import grad_cam as module
 from phototransfer.network.backbones import Backbone, load_backbone
+from phototransfer.network.features import read_image
 from phototransfer.network.grad_cam import MIN_PHOTOS_PER_CLASS, grad_cam, grad_cam_examples
 from phototransfer.report import Skipped
 
@@ -73,6 +74,19 @@ def test_highlights_the_corner_that_the_class_comes_from(tmp_path, network, rows
     assert heat[rows, columns].sum() > 0.8 * heat.sum()
     row, column = np.unravel_index(heat.argmax(), heat.shape)
     assert row in range(rows.start, rows.stop) and column in range(columns.start, columns.stop)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad"])
+def test_the_maps_belong_to_what_the_network_sees(tmp_path, network, monkeypatch, fit):
+    fits = set()
+
+    def read(path, size, fit):
+        fits.add(fit)
+        return read_image(path, size, fit)
+
+    monkeypatch.setattr(module, "read_image", read)
+    examples_of(tmp_path, [("red", patch(slice(0, 9), slice(0, 9)))] * 2, network, FIT=fit)
+    assert fits == {fit}
 
 
 def test_explains_the_predicted_class_not_the_label(tmp_path, network):

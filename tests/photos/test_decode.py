@@ -1,5 +1,6 @@
 """Every kind of file becomes the picture that it shows, or is refused with a reason in plain words."""
 
+import gzip
 import hashlib
 import io
 import json
@@ -293,6 +294,59 @@ def test_a_transparent_colour_leaves_no_fringe(read, size):
     assert (shown[..., 1] - shown[..., 0]).min() > -25  # magenta has far more red than green
 
 
+def shapes(colour: tuple[int, int, int], alpha: int = 255) -> Image.Image:
+    """A square of one colour on transparency."""
+    icon = Image.new("RGBA", (96, 96), (*colour, 0))
+    icon.paste((*colour, alpha), (30, 40, 60, 70))
+    return icon
+
+
+@pytest.mark.parametrize("colour", [(255, 255, 255), (248, 250, 246)])
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_white_on_transparency_is_visible(read, colour, mode):
+    icon = shapes(colour)
+    photo = read(encoded(icon.convert(mode) if mode != "P" else icon.quantize(4), "PNG"))
+    shown = array(photo.jpeg)
+    assert shown[50, 45].min() > 240 and shown[5, 5].max() < 10
+    assert not photo.blank
+
+
+@pytest.mark.parametrize("colour", [(0, 0, 0), (120, 120, 120), (255, 240, 100)])
+def test_other_drawings_on_transparency_stay_on_white(read, colour):
+    photo = read(encoded(shapes(colour), "PNG"))
+    shown = array(photo.jpeg)
+    assert shown[5, 5].min() > 250 and np.abs(shown[50, 45] - colour).max() < 10
+    assert not photo.blank
+
+
+def test_a_white_logo_with_writing_stays_on_white(read):
+    logo = shapes((255, 255, 255))
+    logo.paste((0, 0, 160, 255), (35, 50, 50, 55))
+    assert array(read(encoded(logo, "PNG")).jpeg)[5, 5].min() > 250
+
+
+@pytest.mark.parametrize(
+    ("picture_of", "blank"),
+    [
+        (lambda: Image.new("RGB", (200, 100), "white"), True),
+        (lambda: Image.new("RGB", (900, 700), (3, 90, 200)), True),
+        (lambda: Image.fromarray(np.random.default_rng(1).integers(0, 9, (90, 90), np.uint8)), True),
+        (lambda: shapes((255, 0, 0), alpha=0), True),
+        (lambda: Image.fromarray(np.random.default_rng(1).integers(0, 90, (400, 400), np.uint8)), False),
+        (lambda: shapes((0, 0, 0)), False),
+        (lambda: Image.linear_gradient("L"), False),
+        (
+            lambda: Image.merge(
+                "RGB", [Image.linear_gradient("L"), Image.new("L", (256, 256)), Image.new("L", (256, 256))]
+            ),
+            False,
+        ),
+    ],
+)
+def test_blank_pictures_are_marked(read, picture_of, blank):
+    assert read(encoded(picture_of(), "PNG")).blank == blank
+
+
 # Upright
 
 
@@ -496,19 +550,70 @@ def test_an_exception_without_a_message_gives_a_reason(reason, picture, monkeypa
         (np.random.default_rng(1).bytes(5000), "not a picture (unknown content)"),
         (b"<!DOCTYPE html><html><body>Not found</body></html>", "not a picture (a web page)"),
         (b"\xef\xbb\xbf \r\n<HTML lang=en>", "not a picture (a web page)"),
-        (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "not a picture (an SVG drawing)"),
-        (b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg width='9' height='9'/>", "not a picture (an SVG drawing)"),
         (zipped(), "not a picture (a zip archive)"),
-        (b"%PDF-1.7\n%\xe2\xe3", "not a picture (a PDF document)"),
         (b"this is just text", "not a picture (text)"),
         (json.dumps({"title": "IMG_1.jpg"}).encode(), "not a picture (text)"),
-        (b"8BPS\0\x01" + b"\0" * 40, "not a picture (a Photoshop drawing)"),
-        (b"\0\0\0\x20ftypcrx \0\0\0\x01crx isom", "not a picture (a raw photo)"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "not a picture (text)"),
     ],
 )
 def test_the_reason_says_what_a_file_is_instead(reason, content, why):
     assert reason(content) == why
+
+
+def other_compression(number: int) -> bytes:
+    content = bytearray(tiff(np.zeros((40, 40, 3), np.uint8), photometric="rgb"))
+    place = content.index(struct.pack("<HHI", 259, 3, 1)) + 8
+    content[place : place + 2] = struct.pack("<H", number)
+    return bytes(content)
+
+
+def other_frame(marker: int, bits: int) -> bytes:
+    """A JPEG whose frame states another process or depth."""
+    content = bytearray(encoded(Image.new("L", (40, 40)), "JPEG"))
+    place = content.index(b"\xff\xc0")
+    content[place + 1], content[place + 4] = marker, bits
+    return bytes(content)
+
+
+def raw_with_preview() -> bytes:
+    """A raw photo as cameras write it: a TIFF whose first picture is a small preview."""
+    out = io.BytesIO()
+    with tifffile.TiffWriter(out) as writer:
+        writer.write(np.zeros((40, 60, 3), np.uint8), photometric="rgb", subifds=1)
+        writer.write(np.zeros((400, 600), np.uint16), photometric="cfa")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"\0" * 128 + b"DICM" + b"\2\0\0\0UL" + b"\0" * 500, "DICOM"),
+        (b"SIMPLE  =                    T" + b" " * 2000, "FITS"),
+        (b"\\\x01\0\0" + b"\0" * 340 + b"n+1\0" + b"\0" * 900, "NIfTI"),
+        (gzip.compress(b"\\\x01\0\0" + b"\0" * 340 + b"n+1\0" + b"\0" * 900), "NIfTI"),
+        (b"v/1\x01" + b"\0" * 60, "EXR"),
+        (b"8BPS\0\x01" + b"\0" * 40, "Photoshop"),
+        (b"%PDF-1.7\n%\xe2\xe3", "PDF"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", "SVG"),
+        (b"<?xml version='1.0'?>\n<!-- drawn -->\n<svg width='9' height='9'/>", "SVG"),
+        (b"\0\0\0\x20ftypcrx \0\0\0\x01crx isom", "raw photo"),
+        (b"II*\0\x10\0\0\0CR\2\0" + b"\0" * 200, "raw photo"),
+        (tiff(np.zeros((40, 40, 3), np.uint8), extratags=[(50706, "B", 4, b"\1\4\0\0", True)]), "raw photo"),
+        (raw_with_preview(), "raw photo"),
+        (tiff(np.zeros((40, 40, 7), np.uint16), photometric="minisblack", planarconfig="contig"), "7 bands"),
+        (tiff(np.zeros((40, 40, 5), np.uint8), photometric="rgb"), "5 bands"),
+        (tiff(np.zeros((40, 40, 3), np.float32), photometric="rgb"), "floating-point"),
+        (tiff(np.zeros((40, 40), np.float64)), "64-bit"),
+        (tiff(np.zeros((3, 40, 40), np.uint16), photometric="rgb", planarconfig="separate"), "planes"),
+        (other_compression(34712), "34712"),
+        (other_compression(34887), "34887"),
+        (other_frame(0xC0, 12), "12 bits"),
+        (other_frame(0xC3, 8), "lossless"),
+    ],
+)
+def test_a_picture_of_an_unsupported_kind_is_not_called_damaged(reason, content, what):
+    why = reason(content)
+    assert why.startswith("not supported") and what in why and "convert it to PNG or JPEG" in why
 
 
 @pytest.mark.parametrize(
@@ -518,7 +623,7 @@ def test_a_video_is_not_read_to_its_end(tmp_path, start):
     with (tmp_path / "IMG_1.mov").open("wb") as file:
         file.write(start)
         file.truncate(3 * 2**40)  # a sparse file: reading it would take all memory
-    with pytest.raises(NotAPhoto, match=r"^not a photo but a video of 3,298,535 MB$"):
+    with pytest.raises(NotAPhoto, match=r"^not supported: a video of 3,298,535 MB"):
         read_photo(tmp_path / "IMG_1.mov")
 
 
@@ -601,7 +706,9 @@ def test_what_cannot_be_read_can_be_tried_again(tmp_path, monkeypatch, make_phot
 def test_any_bytes_are_a_photo_or_have_a_reason(tmp_path_factory, content, start):
     path = tmp_path_factory.getbasetemp() / "any.jpg"
     path.write_bytes(start + content)
-    with pytest.raises(NotAPhoto, match=r"^(damaged|not a picture|the file is empty|.* pixels: |more than)"):
+    with pytest.raises(
+        NotAPhoto, match=r"^(damaged|not a picture|not supported|the file is empty|.* pixels: |more than)"
+    ):
         read_photo(path)
 
 

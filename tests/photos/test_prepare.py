@@ -15,6 +15,7 @@ from PIL import Image
 
 from phototransfer.photos import Prepared, Source, prepare, store
 from phototransfer.photos.decode import NotAPhoto, NotReadable
+from phototransfer.photos.layout import UnclearFolder
 
 COLUMNS = ["path", "original", "label", "split", "width", "height", "bytes", "format", "taken", "camera", "phash"]
 
@@ -74,10 +75,11 @@ def test_result(pile):
     (pile.folder / "cat" / "broken.jpg").write_bytes(b"no photo")
     prepared = run(pile)
     numbers = {"found": 13, "used": 12, "skipped": 1, "train": 8, "val": 2, "test": 2}
-    texts = {"dataset": "pile", "classes": ["cat", "dog"], "left_out": {}, "reading": prepared.reading}
+    texts = {"dataset": "pile", "classes": ["cat", "dog"], "left_out": {}, "reading": prepared.layout.to_dict()}
+    texts["pixels"] = {"ranges": {}, "deep": 0, "blank": 0}
     assert prepared.to_dict() == texts | numbers
     summary = prepared.summary()
-    assert prepared.reading and summary.startswith(prepared.reading)
+    assert summary.startswith(prepared.layout.summary()) and "2 classes: cat, dog" in summary
     assert "13 files found: 12 photos used, 1 file skipped." in summary and "skipped.csv" in summary
     counts = {"train": [4, 4, 8], "val": [1, 1, 2], "test": [1, 1, 2], "total": [6, 6, 12]}
     assert prepared.counts().to_dict("list") == counts
@@ -343,7 +345,7 @@ def test_odd_names_are_used_like_any_other(tmp_path, make_photo):
 
 def test_equal_names_stay_two_photos(tmp_path, make_photo):
     source = Source("same", tmp_path / "photos", tmp_path / "home")
-    names = ["a.jpg", "a.png", "sub/a.jpg", "sub/sub/a.jpg", "A.jpg", "a", "b/a.jpg"]
+    names = ["a.jpg", "a.png", "sub/a.jpg", "sub/sub/a.jpg", "A.jpg", "a", "sub/b/a.jpg"]
     for number, name in enumerate([f"{label}/{name}" for label in ("cat", "dog") for name in names]):
         make_photo(source.folder / name, number, format="PNG" if name.endswith("png") else "JPEG")
     prepared = run(source)
@@ -351,14 +353,31 @@ def test_equal_names_stay_two_photos(tmp_path, make_photo):
     assert len({path.casefold() for path in prepared.photos["path"]}) == prepared.photos["digest"].nunique() == 14
 
 
-def test_classes_that_differ_only_in_case_stay_two(tmp_path, make_photo):
+def test_spellings_of_one_class_are_one_folder(tmp_path, make_photo):
     source = Source("case", tmp_path / "photos", tmp_path / "home")
-    for number in range(9):
-        make_photo(source.folder / ("Cat", "cat", "CAT")[number % 3] / f"{number}.jpg", number)
+    for number in range(16):
+        make_photo(source.folder / ("Cat", "cat", "CAT ", "dog")[number % 4] / f"{number}.jpg", number)
     prepared = run(source)
     assert_complete(prepared, source)
-    assert prepared.classes == ["CAT", "Cat-2", "cat-3"]
-    assert (prepared.photos["original"].str[:3] == prepared.photos["label"].str[:3]).all()
+    assert prepared.classes == ["CAT", "dog"]
+    assert prepared.photos["label"].value_counts().to_dict() == {"CAT": 12, "dog": 4}
+
+
+def test_photos_of_one_patient_stay_together(pile):
+    names = sorted(str(path.relative_to(pile.folder)) for path in pile.folder.rglob("*.jpg"))
+    lines = [f"{name},{name[:3]},{'ABCDEF'[number // 2]}" for number, name in enumerate(names)]
+    (pile.folder / "labels.csv").write_text("file,label,patient_id\n" + "\n".join(lines) + "\n")
+    photos = run(pile).photos
+    patient = photos["original"].map(dict(zip(names, "AABBCCDDEEFF", strict=True)))
+    assert (photos.groupby(patient)["split"].nunique() == 1).all() and photos["group"].nunique() == 6
+
+
+def test_patients_with_several_classes_are_split_photo_by_photo_and_it_is_said(pile):
+    names = sorted(str(path.relative_to(pile.folder)) for path in pile.folder.rglob("*.jpg"))
+    lines = [f"{name},{name[:3]},{'ABC'[number % 3]}" for number, name in enumerate(names)]
+    (pile.folder / "labels.csv").write_text("file,label,patient_id\n" + "\n".join(lines) + "\n")
+    prepared = run(pile)
+    assert prepared.photos["group"].nunique() == 12 and "patient_id" in " ".join(prepared.layout.notes)
 
 
 def test_classes_of_any_name_in_labels_csv(tmp_path, make_photo):
@@ -627,6 +646,8 @@ def test_every_file_of_any_folder_is_accounted_for(tmp_path_factory, make_photo,
         (source.folder / "labels.csv").write_text("\n".join(["id,label", *lines]))
     try:
         prepared = run(source, seed)
+    except UnclearFolder:
+        assert not source.home.joinpath("prepared").exists()
     except ValueError as error:
         assert "At least two classes" in str(error)
         skipped = list(pd.read_csv(source.home / "skipped.csv")["original"])

@@ -146,6 +146,7 @@ def test_folders_of_one_name_found_at_the_same_moment(tmp_path):
     folders = [tmp_path / place / "pets" for place in "abcd"]
     for folder in folders:
         (folder / "cat").mkdir(parents=True)
+        (folder / "cat" / "1.jpg").touch()
     data = tmp_path / "data"
     for _ in range(3):
         data.mkdir()

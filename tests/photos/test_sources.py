@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from phototransfer import files
+from phototransfer import files, paths
 from phototransfer.photos import Source, find_source, prepare, sources
 from phototransfer.photos.sources import DERIVED
 
@@ -56,14 +56,80 @@ def test_only_the_home_is_written_to(project, tmp_path, fingerprint):
     assert sorted(os.listdir(project / "data")) == [".lock", "pets"]
 
 
-def test_data_comes_before_the_project_and_the_project_before_the_working_directory(project, tmp_path):
+def test_a_path_starts_where_the_command_was_typed_and_else_in_the_project(project, tmp_path, monkeypatch):
+    here, root = photos(tmp_path / "elsewhere" / "deep" / "pets"), photos(project / "deep" / "pets")
+    assert find_source("deep/pets").folder == here
+    monkeypatch.chdir(project / "data")
+    assert find_source("deep/pets").folder == root
+    monkeypatch.setenv("PHOTOTRANSFER_CWD", str(tmp_path / "elsewhere"))
+    assert find_source("deep/pets").folder == here
+
+
+@pytest.mark.parametrize("name", ["pets", "cats_and_dogs"])
+def test_a_name_in_data_and_here_is_a_question(project, tmp_path, name):
+    here = photos(tmp_path / "elsewhere" / name)
+    if name == "pets":
+        photos(project / "data" / name)
+    with pytest.raises(ValueError, match="can mean") as caught:
+        find_source(name)
+    assert str(project / "data" / name) in str(caught.value) and str(here) in str(caught.value)
+    assert find_source(f"./{name}").folder == find_source(str(here)).folder == here
+
+
+def test_one_folder_that_is_reached_in_two_ways_is_no_question(project, tmp_path, monkeypatch):
     here = photos(tmp_path / "elsewhere" / "pets")
+    find_source("pets")
     assert find_source("pets").folder == here
-    root = photos(project / "pets")
-    assert find_source("./pets").folder == root
-    inside = photos(project / "data" / "inside")
-    photos(project / "inside")
-    assert find_source("inside").folder == inside
+    monkeypatch.chdir(project / "data")
+    assert find_source("pets").folder == here
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{0}/", " {0} ", "'{0}'", '"{0}"', "“{0}”", "file://{0}", "file://localhost{0}", "~/my pets", "my pets/"),
+        *("$PLACE/my pets", "${{PLACE}}/my pets", "./my\\ pets", "..\\elsewhere\\my pets"),
+    ],
+)
+def test_a_pasted_path_is_understood(project, tmp_path, monkeypatch, text):
+    here = photos(tmp_path / "elsewhere" / "my pets")
+    monkeypatch.setenv("PLACE", str(here.parent))
+    monkeypatch.setenv("HOME", str(here.parent))
+    assert find_source(text.format(here)).folder == here
+
+
+def test_the_spelling_that_exists_comes_first(project, tmp_path):
+    odd = photos(tmp_path / "elsewhere" / "'pets' ")
+    photos(tmp_path / "elsewhere" / "pets")
+    assert find_source("'pets' ").folder == odd
+
+
+@pytest.mark.parametrize("stored", ["cafe\u0301", "café"])
+def test_letters_may_be_stored_in_another_form(project, stored):
+    folder = photos(project / "data" / stored)
+    assert find_source("café").folder == find_source("cafe\u0301").folder == folder
+
+
+@pytest.mark.parametrize(
+    "name, word",
+    [("a.jpg", "single photo"), ("labels.csv", "table"), ("pets.rar", "RAR"), ("pets.7z", "7z"), ("notes", "Unpack")],
+)
+def test_a_file_that_is_no_data_set_is_refused_with_the_way_out(project, name, word):
+    content = {"pets.rar": b"Rar!\x1a\x07\x00", "pets.7z": b"7z\xbc\xaf\x27\x1c"}.get(name, b"file,label\n")
+    (project / "data" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=word) as caught:
+        find_source(name)
+    assert "older" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [None, ".DS_Store"])
+def test_an_empty_folder_is_named(project, content):
+    (project / "data" / "pets" / "cat").mkdir(parents=True)
+    if content:
+        (project / "data" / "pets" / "cat" / content).touch()
+    with pytest.raises(ValueError, match="no files") as caught:
+        find_source("pets")
+    assert str(project / "data" / "pets") in str(caught.value)
 
 
 def test_name_is_enough_after_a_path_was_used_once(project, tmp_path):
@@ -113,7 +179,7 @@ def test_data_may_be_a_link_to_another_disk(project, tmp_path):
     assert find_source(str(outside)) == Source("lucy", outside, disk / "lucy") == find_source("lucy")
 
 
-@pytest.mark.parametrize("name", ["no such", "", "  ", "../nowhere", "/nowhere/at/all", "x" * 300, "a\0b", "photo.jpg"])
+@pytest.mark.parametrize("name", ["no such", "", "  ", "../nowhere", "/nowhere/at/all", "x" * 300, "a\0b"])
 def test_error_names_the_data_sets_that_exist(project, name):
     photos(project / "data" / "pets")
     (project / "data" / "_old").mkdir()
@@ -124,6 +190,12 @@ def test_error_names_the_data_sets_that_exist(project, name):
     assert repr(name) in message and str(project) in message and str(Path.cwd()) in message
     assert "In data/: pets; downloads: cats_and_dogs, stanford_dogs; drawn here: sample." in message
     assert sorted(os.listdir(project / "data")) == ["_old", "pets", "photo.jpg"]
+
+
+def test_a_name_that_is_nearly_there_is_offered(project):
+    photos(project / "data" / "Pets")
+    with pytest.raises(FileNotFoundError, match="Did you mean 'Pets'"):
+        find_source("pets")
 
 
 def test_folder_that_is_not_there_now_is_not_forgotten(project, tmp_path):
@@ -203,15 +275,16 @@ def test_download_goes_into_its_home_once(project, downloads):
     assert downloads == [expected.folder]
 
 
-def test_path_with_the_name_of_a_download(project, tmp_path, downloads):
+def test_path_with_the_name_of_a_download(project, tmp_path, monkeypatch, downloads):
     outside = photos(tmp_path / "elsewhere" / "cats_and_dogs")
     assert find_source("./cats_and_dogs") == Source("cats_and_dogs", outside, project / "data" / "cats_and_dogs")
     assert downloads == []
+    monkeypatch.chdir(tmp_path)
     download = find_source("cats_and_dogs")
     assert download.home.parent == project / "data" and download.folder.is_relative_to(download.home)
     assert download.name not in ("data", "cats_and_dogs")
     assert find_source(str(outside)).folder == outside
-    assert find_source("cats_and_dogs") == download
+    assert find_source("cats_and_dogs") == find_source("data/cats_and_dogs") == download
     assert len(downloads) == 1
 
 
@@ -221,11 +294,8 @@ def test_own_folder_in_data_comes_before_a_download(project, downloads):
     assert downloads == []
 
 
-def test_download_comes_before_a_path_in_the_working_directory(project, tmp_path, downloads):
-    here = photos(tmp_path / "elsewhere" / "cats_and_dogs")
-    assert find_source("cats_and_dogs").home == project / "data" / "cats_and_dogs"
-    outside = find_source(str(here))
-    assert outside.folder == here and outside.home != project / "data" / "cats_and_dogs"
+def test_the_names_that_need_no_folder_are_those_of_the_settings():
+    assert set(paths.MADE) == {"sample", *sources.DOWNLOADS}
 
 
 def test_sample_is_drawn_once(project, monkeypatch):

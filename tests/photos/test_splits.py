@@ -6,8 +6,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from phototransfer.photos import splits
-from phototransfer.photos.splits import NEAR_BITS, SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
+from phototransfer.photos.splits import SPLIT_ORDER, assign_splits, connected, too_small
 
 
 def table(labels, groups=None, split=None) -> pd.DataFrame:
@@ -168,45 +167,7 @@ def test_reasons_of_small_classes():
     assert too_small(photos) == dict.fromkeys("ab", f"has 1 photo in train; {needs}")
 
 
-def as_hash(bits: int) -> str:
-    return f"{bits:016x}"
-
-
-def test_duplicates_by_digest_or_by_hash_get_one_number():
-    far, near = 0xFFFF_0000_0000_0000, (1 << NEAR_BITS) - 1
-    hashes = [as_hash(0), as_hash(far), as_hash(near), "", "", "", as_hash(far | 0xFFFF)]
-    assert list(group_near_duplicates(hashes, ["d0", "d1", "d2", "d3", "d4", "d3", "d6"])) == [0, 1, 0, 2, 3, 2, 4]
-    assert list(group_near_duplicates([as_hash(0), as_hash(2**64 - 1)], ["same", "same"])) == [0, 0]
-    assert list(group_near_duplicates([], [])) == []
-
-
-def test_duplicates_of_duplicates_are_together():
-    chain = [as_hash((1 << bits) - 1) for bits in (0, 10, 20, 30, 41)]
-    assert list(group_near_duplicates(chain, list("abcde"))) == [0, 0, 0, 0, 1]
-
-
-@given(
-    st.lists(st.tuples(st.integers(0, 2**64 - 1), st.integers(0, 15)) | st.none(), max_size=30), st.integers(0, 2**32)
-)
-def test_groups_are_those_of_comparing_all_pairs(numbers, seed):
-    rng = np.random.default_rng(seed)
-    hashes = []
-    for number in numbers:
-        flips = rng.choice(64, number[1], replace=False) if number else []
-        hashes.append(as_hash(number[0] ^ sum(1 << int(bit) for bit in flips)) if number else "")
-    hashes += [as_hash(int(text, 16) ^ 1) for text in hashes if text][:5]
-    digests = [f"d{int(rng.integers(0, len(hashes) * 2))}" for _ in hashes]
-    expected = list(range(len(hashes)))
-    for i in range(len(hashes)):
-        for j in range(i):
-            near = hashes[i] and hashes[j] and (int(hashes[i], 16) ^ int(hashes[j], 16)).bit_count() <= NEAR_BITS
-            if near or digests[i] == digests[j]:
-                expected = [expected[j] if e == expected[i] else e for e in expected]
-    assert list(pd.factorize(np.array(expected, dtype=int))[0]) == list(group_near_duplicates(hashes, digests))
-
-
-def test_comparison_in_blocks_misses_no_pair(monkeypatch):
-    bits = np.random.default_rng(0).integers(0, 2**63, 50, dtype=np.uint64)
-    hashes = [as_hash(int(number)) for number in [*bits, *bits]]
-    monkeypatch.setattr(splits, "_BLOCK", 7)
-    assert list(group_near_duplicates(hashes, [str(number) for number in range(100)])) == [*range(50), *range(50)]
+def test_connected_positions_have_one_number():
+    pairs = np.array([[4, 0, 2], [1, 3, 5]])
+    assert list(connected(pairs, 7)) == [0, 1, 2, 0, 1, 2, 3]
+    assert list(connected(np.empty((2, 0), dtype=int), 0)) == []

@@ -4,7 +4,7 @@ The photos nearest to each photo, by shape and by the network's features, are re
 not the features, so the result holds for any network, an untrained one too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,9 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from phototransfer.audit import registration
 from phototransfer.console import plural, progress, short_name, shorten_list
-from phototransfer.photos.splits import connected
+from phototransfer.photos import registration
+from phototransfer.photos.registration import DUPLICATE, SAME_SCENE
+from phototransfer.photos.splits import assign_splits, connected
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, wilson
 from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
@@ -26,19 +27,10 @@ from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
 if TYPE_CHECKING:
     from phototransfer.network import Features
 
-#: Registered photos may show the same scene from this correlation on. Of 2,242 photos in three sets, unrelated ones
-#: reached 0.59 (drawn dogs on one painted beach 0.68), near-duplicates began at 0.71, duplicates at 0.92.
-SAME_SCENE = 0.70
-#: They are duplicates if the tenth of their tiles that agrees least has this correlation. On the same photos, near-
-#: duplicates reached 0.87; scaled, compressed, brightened, rotated, mirrored or 10 % cropped duplicates began at 0.97.
-DUPLICATE = 0.93
-_SCENE_BORDER = 0.4  # near-duplicates agree in this share of the border
-_SCENE_TILES = 36  # and have contrast in a quarter of the inner tiles
 #: With fewer test photos than this the accuracy on a class cannot be measured.
 MIN_TEST_PHOTOS = 10
 _NEAREST = 2  # candidates for each photo in each split, by shape and again by features
 _PHOTOS_PER_BLOCK, _PAIRS_PER_BLOCK, _EMBED_BATCH = 512, 256, 32
-_LEVELS = ((16, 10, 0.6), (32, 6, 0.6), (64, 6, 0.0))  # pixels per side, steps, correlation needed to go on
 _SCORES = ["cosine", "correlation", "lowest", "border", "tiles"]
 _PLOTTED_PAIRS, _PAIRS_PER_ROW = 12, 3
 _STYLES = {"unrelated": (GREY, "."), "near-duplicate": (ORANGE, "s"), "duplicate": (VERMILLION, "D")}
@@ -86,8 +78,7 @@ class Duplicates(Result):
             *self._label_conflicts(),
         ]
         if self.drop:
-            dropped = plural(len(self.rows_to_drop()), "photo")
-            lines.append(f'DUPLICATES = "drop": {dropped} removed from training and validation.')
+            lines += self._describe_drop()
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
@@ -114,12 +105,41 @@ class Duplicates(Result):
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        test_photos = 0 if self.drop else int(self._photos_with_duplicates().get("test", 0))
-        return {"pairs": int(self.same_picture["across"].sum()), "test_photos": test_photos}
+        without = self._photos_with_duplicates(self.rows_to_drop() if self.drop else ())
+        return {"pairs": int(self.same_picture["across"].sum()), "test_photos": int(without.get("test", 0))}
 
     def rows_to_drop(self) -> np.ndarray:
-        """Return the rows that must leave train and val so that no photo has a duplicate on its training side."""
-        return _training_side(self.photos, self.same_picture)["source"].unique()
+        """Return the rows that must leave train and val so that no photo has a duplicate on its training side.
+
+        A class that would lose all training photos keeps them, and loses their duplicates in val instead: without any,
+        it could not be learned. Its duplicates in test stay marked.
+        """
+        sides = _training_side(self.photos, self.same_picture)
+        label, split = self.photos["label"].to_numpy(), self.photos["split"].to_numpy()
+        kept = np.isin(label[sides["source"]], self._kept_classes()) & (split[sides["source"]] == "train")
+        in_val = split[sides["target"]] == "val"
+        return pd.concat([sides["source"][~kept], sides["target"][kept & in_val]]).unique()
+
+    def _kept_classes(self) -> list[str]:
+        """Return the classes whose training photos are all duplicates of photos in val or test."""
+        sources = _training_side(self.photos, self.same_picture)["source"].unique()
+        train = self.photos[self.photos["split"] == "train"]
+        remaining = train[~train.index.isin(self.photos.index[sources])]
+        return sorted(set(train["label"]) - set(remaining["label"]))
+
+    def _describe_drop(self) -> list[str]:
+        dropped = plural(len(self.rows_to_drop()), "photo")
+        lines = [f'DUPLICATES = "drop": {dropped} removed from training and validation.']
+        if kept := self._kept_classes():
+            lines.append(
+                "Not removed from training, because every training photo is a duplicate of a validation or test photo: "
+                f"{shorten_list(kept)}. Add other photos of such a class."
+            )
+        remaining = self.photos.drop(index=self.photos.index[self.rows_to_drop()])
+        if lost := _without_val(self.photos, remaining):
+            reason = "because all their validation photos are duplicates"
+            lines.append(f"Classes whose validation photos are taken from training, {reason}: {shorten_list(lost)}.")
+        return lines
 
     def _show(self, axis: Axes, row: int, text: str, same_label: bool) -> None:
         photo = self.photos.iloc[row]
@@ -143,10 +163,11 @@ class Duplicates(Result):
         axis.set(xlabel="correlation of the two photos", ylabel="correlation of the lowest tenth of tiles")
         axis.legend(loc="upper left", frameon=False)
 
-    def _photos_with_duplicates(self) -> pd.Series:
+    def _photos_with_duplicates(self, dropped: Sequence[int] | np.ndarray = ()) -> pd.Series:
         """Return how many photos in test and val have a duplicate on their training side, by split."""
-        targets = _training_side(self.photos, self.same_picture)["target"].unique()
-        return self.photos["split"].iloc[targets].value_counts()
+        sides = _training_side(self.photos, self.same_picture)
+        sides = sides[~sides["source"].isin(dropped) & ~sides["target"].isin(dropped)]
+        return self.photos["split"].iloc[sides["target"].unique()].value_counts()
 
     def _label_conflicts(self) -> list[str]:
         pairs = self.same_picture[~self.same_picture["same_label"]]
@@ -199,12 +220,12 @@ class CleanScore(Result):
 
     def verdict_line(self) -> str:
         """Return in a few words whether test photos are in training too, and the effect on the score."""
-        if self.dropped:
-            return f"found; {plural(self.dropped, 'photo')} removed from training and validation"
         if not self.total:
             return "cannot tell, too few photos"
+        if self.dropped and not self.duplicates:
+            return f"found; {plural(self.dropped, 'photo')} removed from training and validation"
         if not self.duplicates:
-            return "nothing found"
+            return self._near_duplicates_line()
         result = f"found, {self.duplicates} of {self.total} test photos"
         if self.too_few:
             return f"{result}; too few others to estimate the effect on the score"
@@ -212,6 +233,14 @@ class CleanScore(Result):
         if effect < 0.005:
             return f"{result}; without them the score is not lower"
         return f"{result}; estimated effect on the score {effect:.2f}"
+
+    def _near_duplicates_line(self) -> str:
+        near = self.total - self.new_total
+        if near == self.total:
+            return "cannot tell, each test photo shows the scene of a training photo"
+        if near:
+            return f"no duplicates; {near} of {self.total} test photos show the scene of a training photo"
+        return "nothing found"
 
 
 def find_duplicates(photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any]) -> Duplicates | Skipped:
@@ -244,6 +273,12 @@ def mark_duplicates(
     `duplicate_of` is the original name of the photo on the training side that a photo is a duplicate of, "" if none:
     for test photos that side is train and val, for val photos train. `group` is the same for all photos that pairs of
     duplicates or near-duplicates connect. Dropped photos get the split "dropped"; `dropped_from` is the one they had.
+    Classes that lose all validation photos get others, cut from their training photos as VALIDATION_SPLIT says.
+
+    Raises
+    ------
+    ValueError
+        No photo is left to validate with.
     """
     photos = _restore_dropped(photos)
     if isinstance(duplicates, Skipped):
@@ -256,7 +291,30 @@ def mark_duplicates(
         dropped = photos.index[duplicates.rows_to_drop()]
         photos.loc[dropped, "dropped_from"] = photos.loc[dropped, "split"]
         photos.loc[dropped, "split"] = "dropped"
+        _take_val_from_train(photos, _without_val(duplicates.photos, photos), settings)
     return photos.assign(duplicate_of=_duplicate_of(photos, duplicates.same_picture))
+
+
+def _without_val(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
+    """Return the classes that had photos in val and have none."""
+    labels = [set(photos.loc[photos["split"] == "val", "label"]) for photos in (before, after)]
+    return sorted(labels[0] - labels[1])
+
+
+def _take_val_from_train(photos: pd.DataFrame, labels: list[str], settings: Mapping[str, Any]) -> None:
+    """Move training photos of these classes to val, groups together; `dropped_from` says that they were in train."""
+    if not labels:
+        return
+    train = photos[photos["label"].isin(labels) & (photos["split"] == "train")]
+    cut = assign_splits(train, {"val": settings["VALIDATION_SPLIT"]}, settings["SEED"])
+    moved = cut.index[cut == "val"]
+    photos.loc[moved, "dropped_from"], photos.loc[moved, "split"] = "train", "val"
+    if not (photos["split"] == "val").any():
+        raise ValueError(
+            'DUPLICATES = "drop" would leave no validation photos: all of them are duplicates of others, and the '
+            f"training photos of {shorten_list(labels)} are too few, or too similar, to take some for validation. Add "
+            'photos, or set DUPLICATES = "keep", which reports duplicates.'
+        )
 
 
 def score_without_duplicates(photos: pd.DataFrame, duplicates: Duplicates | Skipped) -> CleanScore | Skipped:
@@ -268,7 +326,8 @@ def score_without_duplicates(photos: pd.DataFrame, duplicates: Duplicates | Skip
         return Skipped("score_without_duplicates", duplicates.reason)
     test = photos[photos["split"] == "test"]
     clean = test[test["duplicate_of"] == ""]
-    new = test[_duplicate_of(photos, duplicates.pairs)[test.index] == ""]
+    training_groups = photos.loc[photos["split"].isin(["train", "val"]), "group"]
+    new = clean[~clean["group"].isin(training_groups)]
     labels = sorted(test.loc[test["duplicate_of"] != "", "label"].unique())
     remaining = clean["label"].value_counts().reindex(labels, fill_value=0)
     return CleanScore(
@@ -315,7 +374,7 @@ def _duplicate_of(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
 
 def _compare_candidates(photos: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
     """Return the candidate pairs with their scores, as described in `Duplicates`."""
-    squares = registration.grey_squares(list(photos["path"]), _LEVELS[-1][0])
+    squares = registration.grey_squares(list(photos["path"]), registration.SIDE)
     rows = pd.Series(np.arange(len(photos)))
     first_with_bytes = rows.groupby(photos["digest"].to_numpy()).transform("first").to_numpy()
     same_bytes = np.stack([first_with_bytes, rows, np.zeros_like(rows)], axis=1)[first_with_bytes < rows]
@@ -327,10 +386,7 @@ def _compare_candidates(photos: pd.DataFrame, features: np.ndarray) -> pd.DataFr
     equal = (first_with_bytes[table["b"]] == table["a"]) & (table["orientation"] == 0)
     table.loc[equal, _SCORES[1:]] = 1.0
     table = table.sort_values("correlation", ascending=False, kind="stable").drop_duplicates(["a", "b"])
-    same_scene = (table["correlation"] >= SAME_SCENE) & table["lowest"].notna()
-    duplicate = same_scene & (table["lowest"] >= DUPLICATE)
-    same_scene &= (table["border"] >= _SCENE_BORDER) & (table["tiles"] >= _SCENE_TILES) & (table["orientation"] == 0)
-    table["kind"] = np.select([duplicate, same_scene], ["duplicate", "near-duplicate"], "unrelated")
+    table["kind"] = registration.kinds(table[_SCORES[1:]].to_numpy(), table["orientation"].to_numpy())
     return table.sort_values(["a", "b"], ignore_index=True)
 
 
@@ -419,27 +475,8 @@ def _score(squares: np.ndarray, features: np.ndarray, pairs: np.ndarray) -> np.n
             block = pairs[start : start + _PAIRS_PER_BLOCK]
             rows = slice(start, start + len(block))
             scores[rows, 0] = _cosine(features[block[:, 0]], features[block[:, 1]])
-            scores[rows, 1:] = _register(squares, block)
+            scores[rows, 1:] = registration.compare(squares, block)
             bar.update(len(block))
-    return scores
-
-
-def _register(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Register candidates from coarse to fine, as long as they agree enough; return their scores without cosine."""
-    scores = np.full((len(pairs), 4), np.nan, dtype=np.float32)
-    rows, maps = np.arange(len(pairs)), registration.identity_maps(len(pairs))
-    for side, steps, enough in _LEVELS:
-        a, b, orientation = pairs[rows].T
-        first, second = squares[a], registration.orient_each(squares[b], orientation)
-        fixed, moving = registration.local_contrast(first, side), registration.local_contrast(second, side)
-        maps = registration.register(fixed, moving, maps, steps=steps)
-        correlation = registration.overlap_correlation(fixed, moving, maps)
-        agree = correlation >= enough
-        if not agree.any():
-            return scores
-        rows, maps = rows[agree], maps[agree]
-    tiles = registration.compare_tiles(first[agree], second[agree], maps)
-    scores[rows] = np.column_stack([correlation[agree], tiles])
     return scores
 
 

@@ -145,6 +145,9 @@ class CentroidClassifier(_Classifier):
     """
 
     def __init__(self, features: np.ndarray, sample: Sample) -> None:
+        self.constant = bool(np.isclose(features, features[0]).all())
+        if self.constant:
+            return
         components = max(1, min(_COMPONENTS, len(features) // 4, features.shape[1]))
         pca = PCA(components, whiten=True, svd_solver="randomized", random_state=0)
         self._points = pca.fit_transform(features.astype(np.float32))

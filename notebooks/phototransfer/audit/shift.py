@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from scipy.special import gammaln
 from scipy.stats import rankdata
 from sklearn.utils.extmath import randomized_svd
 
@@ -27,6 +28,8 @@ _MATERIAL_AUC = 0.6
 #: If random splits reach this AUC, a shift of half a standard deviation could be missed.
 _MISSED_AUC = 0.65
 _TOO_SIMILAR = 0.995  # p-value above which a split is more similar to training than a random one
+#: With fewer ways to split the photos at random, chance alone gives any p-value that would be reported.
+_MIN_RANDOM_SPLITS = 2 / (1 - _TOO_SIMILAR)
 _SPLITS = {"val": "validation", "test": "test"}
 
 
@@ -38,7 +41,8 @@ class Shift(Result):
     ----------
     table : DataFrame
         One row per split: split, auc, low and high (of 95 % of random splits), p_value, p_corrected (for the number of
-        splits), photos (that were compared), set_aside (that were not), state (FOUND, NOTHING_FOUND or CANNOT_TELL).
+        splits), photos (that were compared), set_aside (that were not), state (FOUND, NOTHING_FOUND or CANNOT_TELL),
+        same_features (whether the network gives most photos the same features, so that no test is possible).
     scores : DataFrame
         One column per split: how strongly the classifier, not trained on a photo, assigns it to that split.
     """
@@ -61,6 +65,8 @@ class Shift(Result):
         """Return the result in a few words."""
         if self.state == FOUND:
             return f"found: {self._different} photos differ from training photos"
+        if self.state == CANNOT_TELL and self.table["same_features"].any():
+            return "cannot tell, the network gives most photos the same features"
         return TOO_FEW if self.state == CANNOT_TELL else self.state
 
     def summary(self) -> str:
@@ -71,8 +77,11 @@ class Shift(Result):
             line = f"{_SPLITS[row.split].capitalize()} photos: "
             if row.state == NOTHING_FOUND:
                 line += "no difference from training photos of the same class was found."
-            if row.state == CANNOT_TELL:
-                line += f"cannot tell. Only {row.photos} could be compared with training photos."
+            if row.same_features:
+                line += "cannot tell. The network gives most of them the same features as other photos."
+            elif row.state == CANNOT_TELL:
+                line += f"cannot tell. Only {row.photos} could be compared with training photos of the same class"
+                line += f", {row.set_aside} not: near-duplicates, or no others to compare." if row.set_aside else "."
             if row.state == FOUND:
                 line += (
                     f"different from training photos of the same class (a classifier has AUC {row.auc:.2f}). The score "
@@ -157,15 +166,15 @@ def check_shift(photos: pd.DataFrame, features: "Features", settings: Mapping[st
     for column, split in enumerate(splits):
         places = _comparable(photos, split)
         in_split = photos["split"].to_numpy()[places] == split
-        row = {"split": split, "photos": in_split.sum()}
-        if len(places):
-            labels = pd.factorize(photos["label"].iloc[places])[0]
+        row = {"split": split, "photos": in_split.sum(), "same_features": _same_features(features.plain[places])}
+        labels = pd.factorize(photos["label"].iloc[places])[0]
+        if _log_random_splits(labels, in_split) >= np.log(_MIN_RANDOM_SPLITS) and not row["same_features"]:
             with one_blas_thread():
                 aucs, scores.iloc[places, column] = _distinguish(features.plain[places], labels, in_split, rng)
             low, high = np.quantile(aucs[1:], (0.025, 0.975))
             row |= {"auc": aucs[0], "low": low, "high": high, "p_value": (aucs >= aucs[0] - 1e-9).mean()}
         rows.append(row)
-    table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos"])
+    table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos", "same_features"])
     table["p_corrected"] = (table["p_value"] * len(splits)).clip(upper=1)  # Bonferroni
     table["set_aside"] = table["split"].map(photos["split"].value_counts()) - table["photos"]
     is_shift = (table["p_corrected"] < _ALPHA) & (table["auc"] >= _MATERIAL_AUC)
@@ -190,6 +199,17 @@ def _comparable(photos: pd.DataFrame, split: str) -> np.ndarray:
     pair = pair[pair.groupby("group")["split"].transform("nunique") == 1].drop_duplicates("group")
     in_both = pair.groupby("label")["split"].transform("nunique") == 2
     return pair[in_both].sort_values("label", kind="stable").index.to_numpy()
+
+
+def _log_random_splits(labels: np.ndarray, in_split: np.ndarray) -> float:
+    """Return in how many ways the photos of each class can be assigned to train and the split: a logarithm."""
+    photos, chosen = np.bincount(labels), np.bincount(labels, in_split)
+    return float((gammaln(photos + 1) - gammaln(chosen + 1) - gammaln(photos - chosen + 1)).sum())
+
+
+def _same_features(features: np.ndarray) -> bool:
+    """Return whether most photos have the features of another one; float (n, d)."""
+    return len(features) > 2 * len(pd.DataFrame(features).drop_duplicates())
 
 
 def _distinguish(

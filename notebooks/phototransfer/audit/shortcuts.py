@@ -41,6 +41,7 @@ _MIN_PHOTOS = 10
 _PERMUTATIONS = 999
 _PLANTED = 100  # differences of one standard deviation, to measure how many are found
 _MIN_POWER = 0.5  # with less, a real difference of that size is as likely missed as found
+_ALL_THE_SAME = "cannot tell, all photos look the same"
 _COMBINATION = "combination of all simple properties"
 _ALL_NAMES = NAMES | {_COMBINATION: _COMBINATION}
 _MAX_CLASSES = 8  # rows of a distribution that can be compared at a glance
@@ -94,12 +95,18 @@ class Shortcuts(Result):
         flagged = self.tests.loc[self.tests["flagged"] & self.tests["seen_by_network"], "property"]
         if ((flagged != BACKGROUND) | flagged.isin(relied_on)).any():
             return FOUND
-        return NOTHING_FOUND if self.power >= _MIN_POWER else CANNOT_TELL
+        return NOTHING_FOUND if self.power >= _MIN_POWER and self._photos_differ else CANNOT_TELL
+
+    @property
+    def _photos_differ(self) -> bool:
+        return bool(self.tests.loc[self.tests["seen_by_network"], "p_value"].notna().any())
 
     def verdict_line(self) -> str:
         """Return the result for what the network sees in a few words."""
-        if self.state != FOUND:
-            return TOO_FEW if self.state == CANNOT_TELL else self.state
+        if self.state == CANNOT_TELL:
+            return TOO_FEW if self._photos_differ else _ALL_THE_SAME
+        if self.state == NOTHING_FOUND:
+            return self.state
         effects = self.effects[self.effects["seen_by_network"]]
         if effects["relied_on"].any():
             return f"found, estimated effect on the score {effects.loc[effects['relied_on'], 'effect'].max():.2f}"
@@ -110,10 +117,10 @@ class Shortcuts(Result):
     def summary(self) -> str:
         lines = [*map(self._describe, _WHERE), *self._describe_effects()]
         tested = self.tests["balanced_accuracy"].dropna()
-        if (tested < self.sample.chance_level).mean() > 0.5:
+        if len(tested) and (tested < self.sample.chance_level).mean() > 0.5:
             lines.append("Most properties are below the chance level: without a relation, scores scatter around it.")
         if self.sample.left_out:
-            names = ", ".join(f"{label} ({count})" for label, count in self.sample.left_out.items())
+            names = shorten_list([f"{label} ({count})" for label, count in self.sample.left_out.items()])
             lines.append(f"Not tested, because they have fewer than two different photos: {names}.")
         return "\n".join(lines)
 
@@ -128,9 +135,11 @@ class Shortcuts(Result):
             remedies["their background"] = "collect photos of each class on the background of the others"
         return [f"The classes differ in {what}; no setting repairs that: {how}." for what, how in remedies.items()]
 
-    def plot(self) -> Figure:
-        """Return the balanced accuracy of each property alone."""
+    def plot(self) -> Figure | None:
+        """Return the balanced accuracy of each property alone, None if each is the same for all photos."""
         tested = self.tests.dropna(subset="balanced_accuracy").sort_values("balanced_accuracy")
+        if tested.empty:
+            return None
         panels = tested.groupby("seen_by_network")
         heights = list(panels.size() + 1)
         size = 7.5, 1.1 + 0.27 * sum(heights)
@@ -168,6 +177,8 @@ class Shortcuts(Result):
         where = _WHERE[seen_by_network]
         flagged = self.tests[self.tests["flagged"] & (self.tests["seen_by_network"] == seen_by_network)]
         simple = flagged[flagged["property"] != BACKGROUND]
+        if seen_by_network and not self._photos_differ:
+            return f"{where}: {_ALL_THE_SAME}."
         if flagged.empty:
             state = NOTHING_FOUND if self.power >= _MIN_POWER else TOO_FEW
             power = f"a difference of one standard deviation is found in {self.power:.0%} of simulations"
@@ -283,7 +294,7 @@ def _test_properties(
     classifiers[BACKGROUND] = permutation.CentroidClassifier(background[sample.rows], sample)
     varying = [name for name in classifiers if not classifiers[name].constant]
     orders = permutation.shuffled_orders(len(sample.rows), _PERMUTATIONS, seed)
-    probability = np.stack([classifiers[name].statistics(orders) for name in varying])
+    probability = np.array([classifiers[name].statistics(orders) for name in varying]).reshape(-1, len(orders))
     p_value, p_corrected = permutation.westfall_young(probability)
     accuracy = [sample.balanced_accuracy(classifiers[name].credit()) for name in varying]
     columns = {"balanced_accuracy": accuracy, "p_value": p_value, "p_corrected": p_corrected}

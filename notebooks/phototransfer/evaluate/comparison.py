@@ -219,7 +219,7 @@ def _row(line: dict[str, Any], correct: np.ndarray) -> dict[str, Any]:
         "head": _head(line),
         "correct": count,
         "total": total,
-        "accuracy": count / total,
+        "accuracy": count / total if total else np.nan,
         "low": low,
         "high": high,
         "cross_validation": _inner(line, "cross_validation", "mean"),

@@ -10,8 +10,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from phototransfer.console import plural, progress, shorten_list
-from phototransfer.evaluate.folds import Fold, Folds, make_folds, min_photos_per_class
+from phototransfer.console import plural, progress
+from phototransfer.evaluate.folds import Fold, Folds, make_folds, too_few_photos
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, newcombe, wilson
 from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
@@ -48,8 +48,7 @@ class CrossValidator:
         n_folds = self.settings["CV_FOLDS"]
         if not n_folds:
             return Skipped(name, "Cross-validation and what needs its folds is off (CV_FOLDS = 0).")
-        needed = f"{min_photos_per_class(n_folds)} different photos in at least two classes"
-        return Skipped(name, f"CV_FOLDS = {n_folds} needs {needed}: add photos, or set CV_FOLDS lower.")
+        return Skipped(name, too_few_photos(n_folds))
 
     def predict_folds(
         self, folds: Folds, *, settings: Mapping[str, Any] | None = None, parts: Sequence[Fold] | None = None
@@ -139,9 +138,7 @@ class CrossValidation(Result):
             f"(mean {scores.mean():.2f}, standard deviation {scores.std():.2f}).",
             f"Comparable test photos: {format_score(*self.test_score)}. {sentences[self.agreement]}",
         ]
-        if folds.left_out:
-            names = shorten_list([f"{name} ({size})" for name, size in folds.left_out.items()])
-            lines.append(f"Left out, fewer than {min_photos_per_class(folds.n_folds)} different photos: {names}.")
+        lines += folds.notes()
         if self.fine_tuned:
             lines.append("The heads of the folds are trained without fine-tuning.")
         return "\n".join(lines)

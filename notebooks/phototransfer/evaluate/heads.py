@@ -1,18 +1,20 @@
 """Comparison of heads: the simplest model on top of the features that is not significantly worse than the best."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
+from math import comb
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.decomposition import PCA
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
-from sklearn.neighbors import NearestCentroid
+from sklearn.metrics import pairwise_distances_argmin
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
@@ -49,6 +51,14 @@ class HeadComparison(Result):
     table: pd.DataFrame
     with_validation: tuple[float, float, float]
     head: list[int]
+    notes: Sequence[str] = ()  #: what differs from the folds and classes that were asked for
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether a model without mistakes would be significantly better than the simplest one on these photos."""
+        simplest, pairs = self.table.iloc[0], comb(len(self.table), 2)
+        wrong = int(simplest["photos"] - simplest["correct"])
+        return pairs * mcnemar(np.zeros(wrong, bool), np.ones(wrong, bool)) < _ALPHA
 
     @property
     def best(self) -> str:
@@ -64,15 +74,26 @@ class HeadComparison(Result):
         table = self.table.set_index("model")
         accuracy, own = table["accuracy"].map(format_share), _model_name(self.head)
         gain, low, high = self.with_validation
-        return (
-            f"Best: {self.best}, accuracy {accuracy[self.best]}. Simplest that is not significantly worse: "
-            f"{self.simplest}, {accuracy[self.simplest]} (p = {table.at[self.simplest, 'p_corrected']:.2f}, corrected "
-            f"for the number of comparisons). Configured: {own}, {accuracy[own]}. No test photo is used.\n"
-            "Heads need the validation photos for early stopping. Logistic regression trained on these too reaches "
-            f"{table.at[LOGISTIC, 'accuracy'] + gain:.2f} ({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f})."
+        simplest = (
+            f"Simplest that is not significantly worse: {self.simplest}, {accuracy[self.simplest]} "
+            f"(p = {table.at[self.simplest, 'p_corrected']:.2f}, corrected for the number of comparisons)."
         )
+        if not self.can_tell:
+            simplest = (
+                f"Cannot tell which differ, too few photos: on {table['photos'].iloc[0]}, not even a model without "
+                f"mistakes is significantly better than the {table.index[0]}."
+            )
+        lines = [
+            f"Best: {self.best}, accuracy {accuracy[self.best]}. {simplest} Configured: {own}, {accuracy[own]}. "
+            "No test photo is used.",
+            "Heads need the validation photos for early stopping. Logistic regression trained on these too reaches "
+            f"{table.at[LOGISTIC, 'accuracy'] + gain:.2f} ({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}).",
+        ]
+        return "\n".join([*lines, *self.notes])
 
     def advice(self) -> list[str]:
+        if not self.can_tell:
+            return []
         if self.simplest == MAJORITY:
             return ["No head is significantly better than the majority class: add photos or set another BACKBONE."]
         head = {_model_name(units): units for units in _heads(self.head)}.get(self.simplest, [])
@@ -90,7 +111,7 @@ class HeadComparison(Result):
         table = self.table
         figure, axis = plt.subplots(figsize=(8, 1.9 + 0.36 * len(table)))
         for row in table.itertuples():
-            colour = GREEN if row.model == self.simplest else BLUE
+            colour = GREEN if self.can_tell and row.model == self.simplest else BLUE
             interval = (row.low, row.high)
             plot_interval(axis, row.Index, row.accuracy, interval, colour=colour, filled=row.not_worse)
         labels = [f"{row.model} – configured" if row.configured else row.model for row in table.itertuples()]
@@ -108,7 +129,7 @@ class HeadComparison(Result):
         gain, low, high = self.with_validation
         return {
             "best": self.best,
-            "simplest": self.simplest,
+            "simplest": self.simplest if self.can_tell else None,
             "models": self.table.to_dict("records"),
             "with_validation_photos": {"gain": gain, "low": low, "high": high},
         }
@@ -137,7 +158,7 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
             else:
                 settings = {**validator.settings, "HEAD": head}
                 correct[name] = folds.correct(validator.out_of_fold(folds, settings=settings, bar=bar))
-    return _compare(correct, own, paired_gain(correct[LOGISTIC], on_both))
+    return replace(_compare(correct, own, paired_gain(correct[LOGISTIC], on_both)), notes=folds.notes())
 
 
 def _heads(configured: Sequence[int]) -> list[list[int]]:
@@ -181,6 +202,18 @@ def _cross_validate(
     return folds.correct(predicted)
 
 
+class _NearestMean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Predicts the class with the nearest mean; unlike NearestCentroid also from features that are all the same."""
+
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "_NearestMean":
+        self.classes_ = np.unique(y)
+        self._means = np.stack([x[y == label].mean(axis=0) for label in self.classes_])
+        return self
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.classes_[pairwise_distances_argmin(x, self._means)]
+
+
 def _logistic_regression(y: np.ndarray, groups: np.ndarray) -> Any:
     """Return logistic regression, classes balanced as for the heads, its strength to be chosen by inner folds."""
     options = {"class_weight": "balanced", "max_iter": 1000}
@@ -200,6 +233,6 @@ def _logistic_regression(y: np.ndarray, groups: np.ndarray) -> Any:
 #: build(y, groups) → a classifier, for each model that is simpler than a head.
 _SIMPLE: dict[str, Callable[..., Any]] = {
     MAJORITY: lambda y, groups: DummyClassifier(strategy="most_frequent"),
-    NEAREST: lambda y, groups: make_pipeline(StandardScaler(), NearestCentroid()),
+    NEAREST: lambda y, groups: make_pipeline(StandardScaler(), _NearestMean()),
     LOGISTIC: _logistic_regression,
 }

@@ -1,5 +1,6 @@
 """Learning curve: the accuracy of the configured head by the number of training photos."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +31,7 @@ class LearningCurve(Result):
     name = "learning_curve"
     table: pd.DataFrame
     gain: tuple[float, float, float]
+    notes: Sequence[str] = ()  #: what differs from the folds and classes that were asked for
 
     @property
     def verdict(self) -> str:
@@ -45,11 +47,12 @@ class LearningCurve(Result):
             "hardly": "Hardly, for this backbone and head there are enough photos of this kind",
             "cannot tell": "Cannot tell, the gain in accuracy may be zero or large enough to matter",
         }
-        return (
+        text = (
             f"Would more photos help? {meaning[self.verdict]}: {format_share(half['accuracy'])} with "
             f"{half['train']:.0f} training photos, {format_share(full['accuracy'])} with {full['train']:.0f} (change "
             f"{gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}). No test photo is used."
         )
+        return "\n".join([text, *self.notes])
 
     def plot(self) -> Figure:
         table = self.table
@@ -84,7 +87,7 @@ def learning_curve(validator: CrossValidator) -> LearningCurve | Skipped:
             n_train[share] = np.mean([len(part.train) for part in parts])
     correct[1.0] = validator.configured_correct()
     n_train[1.0] = np.mean([len(fold.train) for fold in folds.folds])
-    return _curve(correct, n_train)
+    return replace(_curve(correct, n_train), notes=folds.notes())
 
 
 def _curve(correct: dict[float, np.ndarray], n_train: dict[float, Any]) -> LearningCurve:

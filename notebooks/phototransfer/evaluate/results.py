@@ -11,8 +11,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from sklearn import metrics
 
-from phototransfer.console import plural, short_name
-from phototransfer.report import Result
+from phototransfer.console import plural, short_name, shorten_list
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, format_share, wilson
 from phototransfer.style import BLUE, MAX_CLASSES, photo_grid, plot_epochs
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import keras
 
 _MAX_K = 10
+_NO_TEST_PHOTOS = "Cannot tell: there are no test photos."
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,16 @@ class TrainingHistory(Result):
 
     @classmethod
     def of(cls, history: "keras.callbacks.History", head: "keras.Model") -> "TrainingHistory":
-        """Return the result of `head.fit`."""
+        """Return the result of `head.fit`.
+
+        Raises
+        ------
+        ValueError
+            There were no validation photos: Keras then gives no validation loss, or 0.0, and no message.
+        """
+        values = [*history.history.get("val_loss", ()), *history.history.get("val_accuracy", ())]
+        if not np.any(values):  # a loss of 0 with an accuracy of 0
+            raise ValueError("The head was trained without validation photos: put some into val, or into train.")
         return cls(pd.DataFrame(history.history), int(head.count_params()))
 
     @property
@@ -72,27 +82,33 @@ def add_predictions(photos: pd.DataFrame, probabilities: np.ndarray, classes: Se
 
 @dataclass(frozen=True)
 class Accuracy(Result):
-    """Accuracy on each split; `majority` is that of always predicting the largest class of the test photos."""
+    """Accuracy on each split, None without photos.
+
+    `majority` is that of always predicting the largest class of the test photos.
+    """
 
     name = "accuracy"
-    train: float
-    val: float
+    train: float | None
+    val: float | None
     test_correct: int
     test_total: int
-    majority: float
+    majority: float | None
 
     def summary(self) -> str:
+        train, val, majority = (
+            "no photos" if share is None else format_share(share) for share in (self.train, self.val, self.majority)
+        )
         return (
             f"Test photos: {format_score(self.test_correct, self.test_total)}\n"
-            f"Always predicting the largest class: {format_share(self.majority)}\n"
-            f"Training photos: {format_share(self.train)}; validation photos: {format_share(self.val)}, without Dropout"
+            f"Always predicting the largest class: {majority}\n"
+            f"Training photos: {train}; validation photos: {val}, without Dropout"
         )
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "train": self.train,
             "val": self.val,
-            "test": self.test_correct / self.test_total,
+            "test": self.test_correct / self.test_total if self.test_total else None,
             "test_correct": self.test_correct,
             "test_ci95": wilson(self.test_correct, self.test_total),
             "majority": self.majority,
@@ -101,37 +117,47 @@ class Accuracy(Result):
 
 def measure_accuracy(photos: pd.DataFrame) -> Accuracy:
     """Measure the accuracy of the predictions in the table of photos."""
-    by_split = photos.groupby("split")["correct"].mean()
+    by_split = photos.groupby("split")["correct"].mean().to_dict()
     test = _test(photos)
     return Accuracy(
-        train=float(by_split["train"]),
-        val=float(by_split["val"]),
+        train=by_split.get("train"),
+        val=by_split.get("val"),
         test_correct=int(test["correct"].sum()),
         test_total=len(test),
-        majority=float(test["label"].value_counts(normalize=True).max()),
+        majority=float(test["label"].value_counts(normalize=True).max()) if len(test) else None,
     )
 
 
 @dataclass(frozen=True)
 class PerClass(Result):
-    """Precision, recall and F1 on the test photos: `table` has a row per class and their means."""
+    """Precision, recall and F1 on the test photos: `table` has a row per class and their means.
+
+    Classes without a test photo, `untested`, have no recall and do not count in the means.
+    """
 
     name = "macro"
     table: pd.DataFrame
+    untested: list[str]
 
     def summary(self) -> str:
         precision, recall, f1 = map(format_share, self.to_dict().values())
-        return f"Mean over the classes: precision {precision}, recall {recall}, F1 {f1}."
+        text = f"Mean over the classes: precision {precision}, recall {recall}, F1 {f1}."
+        return f"{text}\nNot counted, no test photo: {shorten_list(self.untested)}." if self.untested else text
 
     def to_dict(self) -> dict[str, float]:
         return self.table.loc["macro avg"].rename({"f1-score": "f1"}).drop("support").to_dict()
 
 
-def measure_per_class(photos: pd.DataFrame) -> PerClass:
+def measure_per_class(photos: pd.DataFrame) -> PerClass | Skipped:
     """Measure precision, recall and F1 of each class on the test photos."""
     test = _test(photos)
-    report = metrics.classification_report(test["label"], test["predicted"], output_dict=True, zero_division=0)
-    return PerClass(pd.DataFrame(report).T.drop(index="accuracy"))
+    if test.empty:
+        return Skipped(PerClass.name, _NO_TEST_PHOTOS)
+    tested = sorted(test["label"].unique())
+    options = {"labels": tested, "output_dict": True, "zero_division": 0}
+    table = pd.DataFrame(metrics.classification_report(test["label"], test["predicted"], **options)).T
+    untested = sorted(set(photos["label"]) - set(tested))
+    return PerClass(table.drop(index=["accuracy", "micro avg"], errors="ignore"), untested)
 
 
 @dataclass(frozen=True)
@@ -194,9 +220,11 @@ class Confusion(Result):
         return {"mistakes": self.mistakes.head(MAX_CLASSES).to_dict("records")}
 
 
-def confusion(photos: pd.DataFrame, classes: Sequence[str]) -> Confusion:
+def confusion(photos: pd.DataFrame, classes: Sequence[str]) -> Confusion | Skipped:
     """Count for the test photos which class is predicted for which."""
     test = _test(photos)
+    if test.empty:
+        return Skipped(Confusion.name, _NO_TEST_PHOTOS)
     return Confusion(metrics.confusion_matrix(test["label"], test["predicted"], labels=list(classes)), list(classes))
 
 
@@ -242,9 +270,13 @@ class Ranking(Result):
         return {"top_k": {str(k): share for k, share in self.top_k.items()}}
 
 
-def ranking(photos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> Ranking:
+def ranking(photos: pd.DataFrame, probabilities: np.ndarray, classes: Sequence[str]) -> Ranking | Skipped:
     """Rank the classes of the test photos by probability; probabilities: float (n_photos, n_classes)."""
     tested = (photos["split"] == "test").to_numpy()
+    if not tested.any():
+        return Skipped(Ranking.name, _NO_TEST_PHOTOS)
+    if len(classes) == 2 and photos.loc[tested, "label"].nunique() == 1:
+        return Skipped(Ranking.name, "Cannot tell: a ROC curve needs test photos of both classes.")
     truth = photos.loc[tested, "label"].map(list(classes).index).to_numpy()
     probabilities = probabilities[tested]
     if len(classes) == 2:
@@ -279,18 +311,22 @@ class PhotoGrid(Result):
         return figure
 
 
-def example_predictions(photos: pd.DataFrame, seed: int, count: int = 25) -> PhotoGrid:
+def example_predictions(photos: pd.DataFrame, seed: int, count: int = 25) -> PhotoGrid | Skipped:
     """Draw test photos at random and show them with their predictions."""
     test = _test(photos)
+    if test.empty:
+        return Skipped("predictions", _NO_TEST_PHOTOS)
     shown = test.sample(min(count, len(test)), random_state=seed).sort_index()
     which = "All" if len(shown) == len(test) else f"{len(shown)} randomly chosen of"
     text = f"{which} {plural(len(test), 'test photo')}, {shown['correct'].sum()} correct"
     return PhotoGrid("predictions", shown, text)
 
 
-def worst_mistakes(photos: pd.DataFrame, count: int = 10) -> PhotoGrid:
+def worst_mistakes(photos: pd.DataFrame, count: int = 10) -> PhotoGrid | Skipped:
     """Show the incorrect predictions with the highest probability."""
     test = _test(photos)
+    if test.empty:
+        return Skipped("mistakes", _NO_TEST_PHOTOS)
     wrong = test[~test["correct"]].sort_values("probability", ascending=False, kind="stable")
     text = f"{plural(len(wrong), 'mistake')} on {plural(len(test), 'test photo')}"
     if len(wrong) > count:

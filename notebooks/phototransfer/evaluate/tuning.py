@@ -3,7 +3,7 @@
 import hashlib
 import inspect
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from matplotlib.ticker import MaxNLocator
 from phototransfer import files
 from phototransfer.console import plural, progress
 from phototransfer.evaluate.cross_validation import CrossValidator
-from phototransfer.evaluate.folds import Folds, make_folds, min_photos_per_class
+from phototransfer.evaluate.folds import Folds, make_folds, too_few_photos
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import mcnemar
 from phototransfer.style import BLUE, GREY, ORANGE
@@ -59,6 +59,7 @@ class HeadSearch(Result):
     left_out: dict[str, int]
     n_folds: int
     seed: int
+    notes: Sequence[str] = ()  #: what differs from the folds and classes that were asked for
 
     def best(self) -> pd.Series:
         """Return the row of the head with the highest score; ties: the first."""
@@ -108,9 +109,7 @@ class HeadSearch(Result):
         else:
             caution = "This is not significantly different from no gain. " if low <= 0 else ""
             lines.append(f"{caution}Settings of the best head: {self._typed_settings()}.")
-        if self.left_out:
-            lines.append(f"Left out: {plural(len(self.left_out), 'class')} with too few photos.")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     def advice(self) -> list[str]:
         if self.gain()[1] <= 0:
@@ -180,8 +179,7 @@ def search_heads(validator: CrossValidator, folder: Path | None = None) -> HeadS
     n_folds = settings["CV_FOLDS"] or _DEFAULT_FOLDS
     folds = make_folds(validator.photos, n_folds, settings["SEED"], without_test=True)
     if folds is None:
-        needed = min_photos_per_class(n_folds)
-        return Skipped("tuning", f"No search: fewer than two classes have the {needed} different photos it needs.")
+        return Skipped("tuning", too_few_photos(n_folds))
     folder = folder or files.MODELS / "tuning"
     with files.locked(folder, "searching heads"):
         study = _open_study(folder / f"{_study_name(validator, folds)}.log")
@@ -235,7 +233,14 @@ def _search(study: "optuna.Study", validator: CrossValidator, folds: Folds) -> H
     table["seconds"] = [trial.duration.total_seconds() for trial in trials]
     correct = np.array([trial.user_attrs["correct"] for trial in complete])
     return HeadSearch(
-        table, correct, configured, importance=importance, left_out=folds.left_out, n_folds=folds.n_folds, seed=seed
+        table,
+        correct,
+        configured,
+        importance=importance,
+        left_out=folds.left_out,
+        n_folds=folds.n_folds,
+        seed=seed,
+        notes=folds.notes(),
     )
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import keras
 
-from phototransfer.files import find_path
 from phototransfer.network.efficientnet_lite import EfficientNetLite0
+from phototransfer.paths import find_path
 from phototransfer.photos.sources import TIMEOUT, socket_timeout
 from phototransfer.report import Result
 

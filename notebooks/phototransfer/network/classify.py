@@ -1,27 +1,46 @@
 """Classification of new photos with the saved model of a run."""
 
 import io
-from pathlib import Path
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import keras
 import numpy as np
 import pandas as pd
 
-from phototransfer.files import find_path, read_json
+from phototransfer.console import plural, shorten_list
+from phototransfer.files import read_json
 from phototransfer.network.features import BATCH, read_image
+from phototransfer.paths import find_path
 from phototransfer.photos.decode import NotAPhoto, read_photo
+from phototransfer.photos.depth import Range
+from phototransfer.photos.walk import is_hidden, made_by_system, walk
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the photos that a model was trained on became its input: `Report.save_model` writes it."""
+
+    fit: str = "crop"  #: the setting FIT
+    ranges: Mapping[str, Range] = field(default_factory=dict)  #: of photos with more than 8 bits, see `set_ranges`
 
 
 def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
     """Return the saved model of a run and its class names, in the order of the model's outputs.
+
+    The model has the attribute `preparation`, which `classify` uses.
 
     Raises
     ------
     FileNotFoundError
         The run stopped before its model was saved.
     ValueError
-        The model file is damaged, or contains code, which Keras' safe mode refuses.
+        The model file is damaged, was saved by a Keras that this one cannot read, or contains code, which Keras' safe
+        mode refuses.
     """
     path, classes = folder / "model.keras", read_json(folder / "labels.json")
     if classes is None or not path.is_file():
@@ -29,14 +48,16 @@ def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
             f"{folder} has no model.keras with labels.json: the run stopped before its model was saved. Run it again."
         )
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True), classes
+        model = keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises many types for a damaged file
         reason = str(error).partition("\n")[0]
-        raise ValueError(f"{path} cannot be loaded: {reason} Run the notebook again.") from error
+        raise ValueError(f"{path} cannot be loaded: {reason} {_remedy(path)}") from error
+    model.preparation = _read_preparation(folder)
+    return model, classes
 
 
 def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.DataFrame:
-    """Classify photos, prepared like the training photos: upright, RGB, resized, encoded.
+    """Classify photos, prepared like the training photos: upright, RGB, resized, encoded, cropped or padded.
 
     Of a folder in `paths`, every file in it and in its subfolders is classified, in the order of names.
 
@@ -47,14 +68,20 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
         or "".
     """
     files = [file for path in paths for file in _list_files(find_path(path))]
+    if not files:
+        print(f"There is no file to classify in {shorten_list([str(path) for path in paths])}.")
+    preparation = getattr(model, "preparation", Preparation())
     rows = []
     for start in range(0, len(files), BATCH):
         images, readable = [], []
-        for path, name in files[start : start + BATCH]:
-            row: dict[str, Any] = {"file": name, "label": None, "probability": None, "reason": ""}
+        for path, name, reason in files[start : start + BATCH]:
+            row: dict[str, Any] = {"file": name, "label": None, "probability": None, "reason": reason}
             rows.append(row)
+            if reason:
+                continue
             try:
-                images.append(read_image(io.BytesIO(read_photo(path).jpeg), model.input_shape[1]))
+                photo = read_photo(path, preparation.ranges)
+                images.append(read_image(io.BytesIO(photo.jpeg), model.input_shape[1], preparation.fit))
                 readable.append(row)
             except NotAPhoto as error:
                 row["reason"] = str(error)
@@ -64,14 +91,44 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
             run = model.predict_on_batch if len(files) > BATCH else model
             for row, values in zip(readable, np.asarray(run(pixels)), strict=True):
                 row.update(label=classes[values.argmax()], probability=float(values.max()))
+    not_photos = [f"{row['file']} ({row['reason']})" for row in rows if row["reason"]]
+    if not_photos:
+        print(f"{len(not_photos)} of {plural(len(rows), 'file')} cannot be classified: {shorten_list(not_photos)}.")
     return pd.DataFrame(rows, columns=["file", "label", "probability", "reason"])
 
 
-def _list_files(path: Path) -> list[tuple[Path, str]]:
-    """Return each file with its path relative to the folder."""
+def _remedy(path: Path) -> str:
+    """Return what to do about a model file that cannot be loaded."""
+    try:
+        with zipfile.ZipFile(path) as content:
+            saved_by = json.loads(content.read("metadata.json"))["keras_version"]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return "The file is damaged. Run the notebook again."
+    if saved_by == keras.__version__:
+        return "Run the notebook again."
+    return (
+        f"It was saved by Keras {saved_by}, and this is Keras {keras.__version__}. Run the notebook again, or use the "
+        f"model in an environment with keras=={saved_by}."
+    )
+
+
+def _read_preparation(folder: Path) -> Preparation:
+    content = read_json(folder / "preparation.json") or {}  # runs of earlier versions have none
+    ranges = {kind: (low, high) for kind, (low, high) in content.get("ranges", {}).items()}
+    return Preparation(content.get("fit", "crop"), ranges)
+
+
+def _list_files(path: Path) -> list[tuple[Path, str, str]]:
+    """Return each file with its path relative to the folder, and why it cannot be read, or ""."""
     if not path.exists():
         raise FileNotFoundError(f"There is no photo or folder {str(path)!r} (working directory: {Path.cwd()}).")
     if path.is_file():
-        return [(path, path.name)]
-    files = sorted(file for file in path.rglob("*") if file.is_file() and not file.name.startswith("."))
-    return [(file, str(file.relative_to(path))) for file in files]
+        return [(path, path.name, "")]
+    files, _, skipped = walk(path, set())
+    names = [(str(file), "") for file in files]
+    names += [(name, reason) for name, reason in skipped if not _of_the_system(PurePosixPath(name))]
+    return [(path / name, name, reason) for name, reason in sorted(names)]
+
+
+def _of_the_system(name: PurePosixPath) -> bool:
+    return is_hidden(name) or made_by_system(name.name)

@@ -21,11 +21,12 @@ from phototransfer.files import atomic_write, locked, read_json, write_json
 from phototransfer.network import inference
 from phototransfer.network.inference import Engine
 from phototransfer.network.views import BACKGROUND, PLAIN, View, augmented
-from phototransfer.photos.decode import RECIPE, middle_square
+from phototransfer.photos.decode import RECIPE, fit_square
 from phototransfer.report import Result
 
 BATCH = 32
 _SAVE_EVERY_SECONDS = 60
+_MUCH_CUT_OFF = 0.25  # of the average photo: a quarter is what the middle square leaves out of 4:3
 _compiled: dict[tuple[str, str], Engine] = {}  # compiling takes seconds, and a notebook uses one network several times
 
 
@@ -50,6 +51,8 @@ class Features(Result):
     network: str = ""
     engine: str = ""
     computed: int = 0
+    fit: str = "crop"
+    cut_off: float | None = None  #: mean fraction of the photos outside their middle square, None if not known
 
     @property
     def size(self) -> int:
@@ -64,11 +67,22 @@ class Features(Result):
     def summary(self) -> str:
         photos, origin = len(self.plain), f"{self.network}, {self.engine}"
         cached = f"{self.computed:,} computed now, {photos - self.computed:,} from the cache"
-        return f"{plural(photos, 'photo')} × {self.size} features ({origin}); {cached}."
+        text = f"{plural(photos, 'photo')} × {self.size} features ({origin}); {cached}."
+        if self._cuts_much():
+            text += f"\nThe network sees the middle square: {self.cut_off:.0%} of the average photo is cut off."
+        return text
+
+    def advice(self) -> list[str]:
+        if not self._cuts_much():
+            return []
+        return [f'{self.cut_off:.0%} of the average photo is cut off: FIT = "pad" shows the network all of it.']
+
+    def _cuts_much(self) -> bool:
+        return self.fit == "crop" and (self.cut_off or 0) > _MUCH_CUT_OFF
 
     def to_dict(self) -> dict[str, Any]:
         counts = {"photos": len(self.plain), "size": self.size, "augmentations": len(self.augmented)}
-        return {**counts, "engine": self.engine, "computed": self.computed}
+        return {**counts, "engine": self.engine, "computed": self.computed, "fit": self.fit, "cut_off": self.cut_off}
 
 
 def extract(
@@ -79,6 +93,7 @@ def extract(
     augmentations: int = 0,
     background: bool = False,
     seed: int = 0,
+    fit: str = "crop",
 ) -> Features:
     """Run a frozen network over photos; what was computed before is read from files in `cache`.
 
@@ -93,6 +108,8 @@ def extract(
         From raw RGB, float32 (batch, size, size, 3), to float32 (batch, d).
     background : bool
         Compute `Features.background` in the same pass, not when it is called: fine-tuning may change the network.
+    fit : str
+        The setting FIT: "crop" for the middle square of each photo, "pad" for all of it.
     """
     if photos.empty:
         raise ValueError("There are no photos to extract features from.")
@@ -100,24 +117,42 @@ def extract(
         raise ValueError(f"{extractor.name} is not frozen: set trainable = False before its features are cached.")
 
     def embed(pictures: Sequence[np.ndarray]) -> np.ndarray:
-        squares = [np.asarray(middle_square(Image.fromarray(p), extractor.input_shape[1])) for p in pictures]
+        squares = [np.asarray(fit_square(Image.fromarray(p), extractor.input_shape[1], fit)) for p in pictures]
         return extractor(np.stack(squares).astype(np.float32), training=False).numpy()
 
     views = [PLAIN, *augmented(augmentations, seed), *([BACKGROUND] if background else [])]
-    rows, engine, computed = _extract_views(photos, extractor, cache, views=views)
+    rows, engine, computed = _extract_views(photos, extractor, cache, views=views, fit=fit)
 
     @functools.cache
     def blanked() -> np.ndarray:
-        return rows[-1] if background else _extract_views(photos, extractor, cache, views=[BACKGROUND])[0][0]
+        return rows[-1] if background else _extract_views(photos, extractor, cache, views=[BACKGROUND], fit=fit)[0][0]
 
     versions = rows[1 : 1 + augmentations]
-    return Features(rows[0], versions, blanked, embed, network=extractor.name, engine=engine, computed=computed)
+    return Features(
+        rows[0],
+        versions,
+        blanked,
+        embed,
+        network=extractor.name,
+        engine=engine,
+        computed=computed,
+        fit=fit,
+        cut_off=mean_cut_off(photos),
+    )
 
 
-def read_image(path: str | Path | IO[bytes], size: int) -> np.ndarray:
-    """Return the middle square of a prepared photo as uint8 (size, size, 3), raw RGB 0–255."""
+def mean_cut_off(photos: pd.DataFrame) -> float | None:
+    """Return the mean fraction of the photos outside their middle square; None without columns width and height."""
+    if not {"width", "height"} <= set(photos):
+        return None
+    sides = photos[["width", "height"]]
+    return float((1 - sides.min(axis=1) / sides.max(axis=1)).mean())
+
+
+def read_image(path: str | Path | IO[bytes], size: int, fit: str = "crop") -> np.ndarray:
+    """Return what the network sees of a prepared photo as uint8 (size, size, 3), raw RGB 0–255: see `fit_square`."""
     with Image.open(path) as picture:
-        return np.asarray(middle_square(picture, size))
+        return np.asarray(fit_square(picture, size, fit))
 
 
 class _Table:
@@ -152,22 +187,22 @@ class _Table:
 
 
 def _extract_views(
-    photos: pd.DataFrame, extractor: keras.Model, cache: Path, *, views: Sequence[View]
+    photos: pd.DataFrame, extractor: keras.Model, cache: Path, *, views: Sequence[View], fit: str
 ) -> tuple[np.ndarray, str, int]:
     """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache."""
-    network = f"{extractor.name}-{_fingerprint(extractor)}"
+    network = f"{extractor.name}-{_fingerprint(extractor)}{'' if fit == 'crop' else f'-{fit}'}"
     choice = cache / f"{network}.json"
     name = (read_json(choice) or {}).get(inference.environment_key(), {}).get("engine")
-    name = name or _select_engine(photos, extractor, choice).name
+    name = name or _select_engine(photos, extractor, choice, fit=fit).name
     prefix = f"{network}-{name.replace(' ', '-').lower()}"
     tables = [_Table(view, cache / f"{prefix}-{view.name}.npz") for view in views]
     complete = set.intersection(*(set(table.rows) for table in tables))
     new = photos[~photos["digest"].isin(complete)]
     if len(new):
-        engine = _select_engine(photos, extractor, choice, name=name)
+        engine = _select_engine(photos, extractor, choice, name=name, fit=fit)
         if engine.name != name:  # it does not run any more, and its features must not be mixed with another's
-            return _extract_views(photos, extractor, cache, views=views)
-        _compute(new.drop_duplicates("digest"), engine, extractor, tables=tables)
+            return _extract_views(photos, extractor, cache, views=views, fit=fit)
+        _compute(new.drop_duplicates("digest"), engine, extractor, tables=tables, fit=fit)
     return np.stack([table.features(photos["digest"]) for table in tables]), name, len(new)
 
 
@@ -184,13 +219,15 @@ def _fingerprint(extractor: keras.Model) -> str:
     return digest.hexdigest()
 
 
-def _select_engine(photos: pd.DataFrame, extractor: keras.Model, choice: Path, *, name: str | None = None) -> Engine:
+def _select_engine(
+    photos: pd.DataFrame, extractor: keras.Model, choice: Path, *, fit: str, name: str | None = None
+) -> Engine:
     """Compile the network for the engine `name`, or the fastest that agrees with Keras, and remember it in `choice`."""
     network = choice.stem
     if name and (network, name) in _compiled:
         return _compiled[network, name]
     rows = np.unique(np.linspace(0, len(photos) - 1, inference.PROBES).astype(int))
-    probes = np.stack([read_image(path, extractor.input_shape[1]) for path in photos["path"].iloc[rows]])
+    probes = np.stack([read_image(path, extractor.input_shape[1], fit) for path in photos["path"].iloc[rows]])
     names = list(dict.fromkeys([name, inference.KERAS])) if name else None
     engine = inference.select_engine(extractor, probes, names)
     if engine.name != name:
@@ -201,13 +238,15 @@ def _select_engine(photos: pd.DataFrame, extractor: keras.Model, choice: Path, *
     return engine
 
 
-def _compute(photos: pd.DataFrame, engine: Engine, extractor: keras.Model, *, tables: Sequence[_Table]) -> None:
+def _compute(
+    photos: pd.DataFrame, engine: Engine, extractor: keras.Model, *, tables: Sequence[_Table], fit: str
+) -> None:
     """Decode photos once for all views and run the network, in threads; save every minute and at the end."""
 
     def run(batch: pd.DataFrame) -> tuple[list[tuple[_Table, str]], np.ndarray]:
         places, images = [], []
         for path, digest in zip(batch["path"], batch["digest"], strict=True):
-            image = read_image(path, extractor.input_shape[1])
+            image = read_image(path, extractor.input_shape[1], fit)
             missing = [table for table in tables if digest not in table.rows]
             places += [(table, digest) for table in missing]
             images += [table.view.change(image, digest) for table in missing]

@@ -117,7 +117,8 @@ def fine_tune(
         return Skipped(FineTuning.name, "Fine-tuning is off (FINE_TUNE_LAYERS = 0).")
     photos = photos.assign(number=photos["label"].map(classes.index))
     train, val = photos[photos["split"] == "train"], photos[photos["split"] == "val"]
-    correct, loss = _score(model, val)
+    fit = settings["FIT"]
+    correct, loss = _score(model, val, fit)
     original, result = model.get_weights(), None
     try:
         backbone.model.trainable = True
@@ -130,7 +131,7 @@ def fine_tune(
                 f"larger number for {backbone.architecture}, or 0 for no fine-tuning."
             )
         history = _fit(model, train, val, settings)
-        new_correct, new_loss = _score(model, val)
+        new_correct, new_loss = _score(model, val, fit)
         result = FineTuning(
             head_history,
             history,
@@ -159,7 +160,7 @@ def _fit(model: keras.Model, train: pd.DataFrame, val: pd.DataFrame, settings: M
         step = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: bar.update())
         fitted = model.fit(
             batches,
-            validation_data=_plain_batches(val, model.input_shape[1]),
+            validation_data=_plain_batches(val, model.input_shape[1], settings["FIT"]),
             epochs=settings["EPOCHS"],
             class_weight=(photos_per_class.mean() / photos_per_class).to_dict(),
             callbacks=[stop, step],
@@ -169,9 +170,9 @@ def _fit(model: keras.Model, train: pd.DataFrame, val: pd.DataFrame, settings: M
     return pd.DataFrame(fitted.history)[["loss", "accuracy", "val_loss", "val_accuracy"]]
 
 
-def _score(model: keras.Model, photos: pd.DataFrame) -> tuple[np.ndarray, float]:
+def _score(model: keras.Model, photos: pd.DataFrame, fit: str) -> tuple[np.ndarray, float]:
     """Return which photos are correct, bool (n,), and the mean cross-entropy; NaN counts as probability 0."""
-    probabilities, labels = predict(model, photos), photos["number"].to_numpy()
+    probabilities, labels = predict(model, photos, fit), photos["number"].to_numpy()
     of_label = np.nan_to_num(probabilities[np.arange(len(labels)), labels].astype(float))
     return probabilities.argmax(axis=1) == labels, float(-np.log(np.maximum(of_label, 1e-7)).mean())
 
@@ -180,22 +181,26 @@ def _best_epoch(history: pd.DataFrame) -> int:
     return int(history["val_loss"].fillna(np.inf).argmin()) + 1
 
 
-def predict(model: keras.Model, photos: pd.DataFrame) -> np.ndarray:
-    """Return the probabilities of photos (column path), float32 (n_photos, n_classes), from the whole model."""
-    batches = _plain_batches(photos.assign(number=0), model.input_shape[1])
+def predict(model: keras.Model, photos: pd.DataFrame, fit: str = "crop") -> np.ndarray:
+    """Return the probabilities of photos (column path), float32 (n_photos, n_classes), from the whole model.
+
+    `fit` is the setting FIT.
+    """
+    batches = _plain_batches(photos.assign(number=0), model.input_shape[1], fit)
     bar = progress("Predictions", len(batches), batches, unit="step")
     return np.concatenate([model.predict_on_batch(images) for images, _ in bar])
 
 
-def _plain_batches(photos: pd.DataFrame, size: int) -> tf.data.Dataset:
+def _plain_batches(photos: pd.DataFrame, size: int, fit: str) -> tf.data.Dataset:
     """Return batches of raw RGB, float32 (<= BATCH, size, size, 3), and labels, in the order of the table."""
-    batches = _examples(photos).map(partial(_read, size=size), tf.data.AUTOTUNE).batch(BATCH)
+    batches = _examples(photos).map(partial(_read, size=size, fit=fit), tf.data.AUTOTUNE).batch(BATCH)
     return batches.map(lambda images, labels: (tf.cast(images, tf.float32), labels)).prefetch(tf.data.AUTOTUNE)
 
 
 def _training_batches(photos: pd.DataFrame, size: int, settings: Mapping[str, Any]) -> tf.data.Dataset:
     """Return batches as `_plain_batches`, shuffled and augmented anew in each epoch."""
-    examples, read, seed = _examples(photos), partial(_read, size=size), settings["SEED"]
+    examples, seed = _examples(photos), settings["SEED"]
+    read = partial(_read, size=size, fit=settings["FIT"])
     if len(photos) * size * size * 3 <= _CACHE_BYTES:
         examples = examples.map(read, tf.data.AUTOTUNE).cache().shuffle(len(photos), seed)
     else:
@@ -218,6 +223,6 @@ def _examples(photos: pd.DataFrame) -> tf.data.Dataset:
     return tf.data.Dataset.from_tensor_slices((paths, photos["number"].to_numpy()))
 
 
-def _read(path: tf.Tensor, label: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor]:
-    image = tf.numpy_function(lambda name: read_image(os.fsdecode(name), size), [path], tf.uint8)
+def _read(path: tf.Tensor, label: tf.Tensor, size: int, fit: str) -> tuple[tf.Tensor, tf.Tensor]:
+    image = tf.numpy_function(lambda name: read_image(os.fsdecode(name), size, fit), [path], tf.uint8)
     return tf.ensure_shape(image, (size, size, 3)), label

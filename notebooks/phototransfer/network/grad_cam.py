@@ -25,6 +25,7 @@ from phototransfer.style import GREEN, VERMILLION
 MAX_PHOTOS = 300
 EXAMPLES = 8  # per row of the figure
 MIN_PHOTOS_PER_CLASS = 5  # for a mean of the class
+_WIDE = 0.2  # an interval of this width includes twice the uniform fraction or none
 #: Mean difference of the probabilities in the table from those computed here, which only another engine may explain.
 _TOLERANCE = 0.05
 
@@ -33,8 +34,8 @@ _TOLERANCE = 0.05
 class GradCam(Result):
     """Grad-CAM of test photos.
 
-    `table` has one row per photo: path, original, label, predicted, probability, correct, and border: the fraction of
-    its attention in the border, NaN if its map is empty.
+    `table` has one row per photo: path, original, label, group, predicted, probability, correct, and border: the
+    fraction of its attention in the border, NaN if its map is empty.
     """
 
     name = "grad_cam"
@@ -46,13 +47,16 @@ class GradCam(Result):
     total: int  #: number of test photos
 
     def border(self) -> tuple[float, float, float] | None:
-        """Return the mean fraction in the border and its 95 % interval (Student's t), None with fewer than 2 maps."""
-        fractions = self.table["border"].dropna()
+        """Return the mean fraction in the border and its 95 % interval (Student's t), None with fewer than 2 maps.
+
+        Near-duplicates count as one map, their mean.
+        """
+        fractions = self.table.dropna(subset="border").groupby("group")["border"].mean()
         if len(fractions) < 2:
             return None
         mean = float(fractions.mean())
         half = float(stats.sem(fractions) * stats.t.ppf(0.975, len(fractions) - 1))
-        return mean, mean - half, mean + half
+        return mean, max(0.0, mean - half), min(1.0, mean + half)
 
     def by_class(self) -> pd.Series:
         """Return the mean fraction in the border of each class with enough photos, in increasing order."""
@@ -65,11 +69,14 @@ class GradCam(Result):
         lines = ["Too few maps to say how much of the attention lies in the border."]
         if border is not None:
             mean, low, high = border
-            comparison = "more" if low > self.uniform else "less" if high < self.uniform else "about as much"
+            comparison = "more than" if low > self.uniform else "less than"
+            if low <= self.uniform <= high:
+                wide = high - low > _WIDE
+                comparison = "too few photos to tell if that is more or less than" if wide else "about as much as"
             chosen = f" of {self.total:,} test photos, chosen at random" if photos < self.total else " test photos"
             lines = [
                 f"On {photos}{chosen}: {mean:.2f} of the attention (95 % interval {low:.2f} to {high:.2f}) lies in the "
-                f"border, {comparison} than if it were uniform ({self.uniform:.2f}, the border's share of the area)."
+                f"border, {comparison} if it were uniform ({self.uniform:.2f}, the border's share of the area)."
             ]
         if len(by_class) > 5:
             by_class = by_class.iloc[[0, -1]]
@@ -145,7 +152,7 @@ def grad_cam_examples(
         return Skipped(GradCam.name, "Not checked (CHECKS = False).")
     test = photos[photos["split"] == "test"]
     if test.empty:
-        return Skipped(GradCam.name, "Not checked: there are no test photos.")
+        return Skipped(GradCam.name, "Cannot tell: there are no test photos.")
     ranked = test.sort_values("probability", ascending=False, kind="stable")
     examples = pd.concat([ranked[ranked["correct"]].head(EXAMPLES), ranked[~ranked["correct"]].head(EXAMPLES)]).index
     sample = test.sample(min(len(test), MAX_PHOTOS), random_state=settings["SEED"]).index.sort_values()
@@ -161,7 +168,7 @@ def grad_cam_examples(
     with progress("Grad-CAM", len(rows)) as bar:
         for start in range(0, len(rows), BATCH):
             batch = rows.iloc[start : start + BATCH]
-            pixels = np.stack([read_image(path, size) for path in batch["path"]])
+            pixels = np.stack([read_image(path, size, settings["FIT"]) for path in batch["path"]])
             predicted = batch["predicted"].map(classes.index).to_numpy()
             heat, probabilities = grad_cam(feature_model.predict_on_batch(pixels.astype(np.float32)), head, predicted)
             difference = np.abs(batch["probability"] - probabilities[np.arange(len(batch)), predicted])
@@ -177,7 +184,7 @@ def grad_cam_examples(
                 if row in examples:
                     images[row], maps[row] = photo, heat_map if empty else heat_map / heat_map.max()
             bar.update(len(batch))
-    columns = ["path", "original", "label", "predicted", "probability", "correct"]
+    columns = ["path", "original", "label", "group", "predicted", "probability", "correct"]
     table = rows[columns].assign(border=pd.Series(borders))
     uniform = float(in_border.mean())
     return GradCam(table.loc[sample], table.loc[examples], images, maps, uniform=uniform, total=len(test))

@@ -35,6 +35,8 @@ class HeadTrainer:
 
     def predict(self, *, train: Data, val: Data, x: np.ndarray, seed: int) -> np.ndarray:
         """Train a head from fresh weights and return the classes that it predicts for `x`, int (len(x),)."""
+        if not len(val[1]):
+            raise ValueError("A head cannot be trained without validation photos: they decide when training stops.")
         head = self._fresh_head(seed)
         self._fit(head, train, val, self._settings)
         return np.asarray(head(x, training=False)).argmax(axis=1)

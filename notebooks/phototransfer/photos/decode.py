@@ -3,23 +3,34 @@
 import hashlib
 import io
 import os
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import pillow_heif
-from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageFile, ImageOps, UnidentifiedImageError
 from scipy.fft import dctn
+
+from phototransfer.photos.depth import Depth, NoValues, Range, is_deep, to_8_bits
+from phototransfer.photos.file_types import (
+    content_type,
+    is_video,
+    why_unidentified,
+    why_unsuitable_tiff,
+    why_unsupported,
+)
 
 #: Shorter side of a prepared photo in pixels: a little more than any backbone here reads (InceptionV3: 299).
 SHORTER_SIDE = 320
 #: A photo with a shorter side of fewer pixels shows nothing that a network could use.
 SMALLEST_SIDE = 16
 #: Changes whenever the prepared pixels would, so that photos prepared before are recognized as outdated.
-RECIPE = f"rgb-{SHORTER_SIDE}-lanczos-jpeg95-1"
+RECIPE = f"rgb-{SHORTER_SIDE}-lanczos-jpeg95-2"
 #: JPEG includes MPO, several JPEGs in one file as phones write them. The other formats that Pillow reads are drawings
 #: or programs (EPS runs Ghostscript), not photos.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "HEIF", "AVIF")
@@ -28,13 +39,12 @@ _MOST_PIXELS = 250 * 10**6
 LARGEST_FILE = 3 * _MOST_PIXELS
 _LONGEST_SIDE = 65_500  # pixels: the limit of libjpeg
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations with width and height exchanged
-_SIGNATURES = {
-    **{b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"II*\x00": "TIFF", b"MM\x00*": "TIFF"},
-    **{b"PK\x03\x04": "a zip archive", b"%PDF": "a PDF document", b"8BPS": "a Photoshop drawing"},
-    b"\x1a\x45\xdf\xa3": "a video",
-}
-# Brands in the first box of an ISO media file (ISO/IEC 14496-12).
-_BRANDS = {b"hei": "HEIC", b"hev": "HEIC", b"mif": "HEIC", b"msf": "HEIC", b"avi": "AVIF", b"crx": "a raw photo"}
+_GREY = (127, 127, 127)
+#: A picture with fewer levels between its darkest and its brightest pixels is nearly blank.
+_FEWEST_LEVELS = 16
+_FEW_PIXELS = 0.001  # fraction of the pixels that may be darker or brighter: dust
+#: A transparent picture vanishes on white if fewer of its opaque pixels than this fraction differ visibly from it.
+_VISIBLE_LEVELS, _VISIBLE_SHARE = 32, 0.02
 
 pillow_heif.register_heif_opener()
 # Pillow warns above this number and refuses above twice as many; phones take photos of 200 megapixels.
@@ -54,7 +64,7 @@ class Photo:
     """A prepared photo, `jpeg`, and facts about its original file."""
 
     jpeg: bytes
-    digest: str  #: SHA-256 of the file
+    digest: str  #: SHA-256 of the file, and of the range of its values if it has more than 8 bits
     width: int  #: pixels, upright, as the height
     height: int
     bytes: int
@@ -62,26 +72,53 @@ class Photo:
     taken: str | None  #: ISO 8601 without a time zone, because cameras write none
     camera: str | None
     phash: str
+    blank: bool  #: nothing, or nearly nothing, is to be seen in it
+    depth: Depth | None  #: None for 8 bits
 
 
-def read_photo(path: Path) -> Photo:
-    """Read a photo in any supported format, recognized by its content, or raise NotAPhoto with the reason."""
+def read_photo(path: Path, ranges: Mapping[str, Range] = MappingProxyType({})) -> Photo:
+    """Read a photo in any supported format, recognized by its content, or raise NotAPhoto with the reason.
+
+    Parameters
+    ----------
+    ranges : mapping
+        Which values become 0–255 in pictures of more than 8 bits, by kind, from `set_ranges`. Without an entry the
+        values of the file itself decide.
+    """
     try:
         data = _read_bytes(path)
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            return _prepare(opened, data)
+            return _prepare(opened, data, ranges)
     except UnidentifiedImageError as error:
-        raise NotAPhoto(_why_unidentified(data)) from error
+        raise NotAPhoto(why_unidentified(data)) from error
     except Image.DecompressionBombError as error:
         raise NotAPhoto(f"more than {_MOST_PIXELS // 10**6} megapixels") from error
     except MemoryError as error:
         raise NotReadable("too large for the memory of this machine") from error
     except NotAPhoto:
         raise
+    except NoValues as error:
+        raise NotAPhoto(f"damaged: {error}") from error
     except Exception as error:  # each decoder raises other exceptions on damaged files
+        if reason := why_unsupported(data):
+            raise NotAPhoto(reason) from error
         truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
         cause = "the file is truncated" if truncated else str(error) or "it cannot be decoded"
         raise NotAPhoto(f"damaged: {cause}") from error
+
+
+def fit_square(picture: Image.Image, size: int, fit: str) -> Image.Image:
+    """Return what the network sees of a picture: its middle square ("crop"), or all of it, padded ("pad").
+
+    The padding is grey, which is nearly 0 after each network's preprocessing.
+    """
+    if fit != "pad":
+        return middle_square(picture, size)
+    picture = picture.convert("RGB")
+    width, height = (max(1, round(side * size / max(picture.size))) for side in picture.size)
+    square = Image.new("RGB", (size, size), _GREY)
+    square.paste(picture.resize((width, height), Image.Resampling.BICUBIC), ((size - width) // 2, (size - height) // 2))
+    return square
 
 
 def middle_square(picture: Image.Image, size: int) -> Image.Image:
@@ -106,8 +143,11 @@ def _read_bytes(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             start, size = file.read(512), os.fstat(file.fileno()).st_size
-            if size > LARGEST_FILE or _content_type(start) == "a video":
-                raise NotAPhoto(f"not a photo but {_content_type(start) or 'something'} of {size / 10**6:,.0f} MB")
+            if is_video(start):
+                raise NotAPhoto(f"not supported: a video of {size / 10**6:,.0f} MB, save its frames as PNG or JPEG")
+            if size > LARGEST_FILE:
+                content = content_type(start) or "something"
+                raise NotAPhoto(f"not a photo but {content} of {size / 10**6:,.0f} MB")
             data = start + file.read()
     except OSError as error:
         raise NotReadable(f"cannot be read ({error.strerror})") from error
@@ -116,31 +156,13 @@ def _read_bytes(path: Path) -> bytes:
     return data
 
 
-def _content_type(start: bytes) -> str:
-    """Return what the first bytes of a file promise: "JPEG", "a video", or "" if unknown."""
-    if start[4:8] == b"ftyp":
-        return _BRANDS.get(start[8:11], "a video")
-    if start[:4] == b"RIFF":
-        return {b"WEBP": "WebP", b"AVI ": "a video"}.get(start[8:12], "")
-    return next((content for signature, content in _SIGNATURES.items() if start.startswith(signature)), "")
-
-
-def _why_unidentified(data: bytes) -> str:
-    content, start = _content_type(data), data[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if content and not content.startswith("a "):
-        return f"damaged: it begins like a {content} and cannot be decoded"
-    if start.startswith((b"<!doctype html", b"<html")):
-        content = "a web page"
-    elif b"<svg" in start:
-        content = "an SVG drawing"
-    elif not data.strip(b"\x00"):
-        content = "nothing but zero bytes"
-    elif not content and b"\x00" not in start and start.isascii():
-        content = "text"
-    return f"not a picture ({content or 'unknown content'})"
-
-
-def _prepare(opened: Image.Image, data: bytes) -> Photo:
+def _prepare(opened: ImageFile.ImageFile, data: bytes, ranges: Mapping[str, Range]) -> Photo:
+    if opened.format == "TIFF" and (reason := why_unsuitable_tiff(data)):
+        raise NotAPhoto(reason)
+    picture: Image.Image = opened
+    depth = None
+    if is_deep(opened):  # asked first, because reading the tags of a PNG loads its pixels
+        picture, depth = to_8_bits(opened, data, ranges)
     # Pillow turns a TIFF upright when it loads it, and gives its size upright from the start.
     orientation = 1 if opened.format == "TIFF" else _tag(opened, ExifTags.Base.Orientation)
     width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
@@ -150,17 +172,19 @@ def _prepare(opened: Image.Image, data: bytes) -> Photo:
         raise NotAPhoto(f"{width} × {height} pixels: a strip too long for a photo")
     # Reading a JPEG at 1/2, 1/4 or 1/8 of its size takes a fraction of the time; twice the target keeps it sharp.
     opened.draft(None, (2 * SHORTER_SIDE, 2 * SHORTER_SIDE))
-    picture = _to_rgb(_shrink(opened))
+    picture = _to_rgb(_shrink(picture))
     picture.info = {}  # Pillow would write the comment that it read
     # The one tag that is needed: exif_transpose writes back all of EXIF, which fails if it is damaged.
     picture.getexif()[ExifTags.Base.Orientation] = orientation
     picture = ImageOps.exif_transpose(picture)
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=95, subsampling=0)
+    # The features of a photo are cached by its digest, and another range gives other features.
+    digest = hashlib.sha256(data if depth is None else data + repr(depth.range).encode())
     camera = [_text(_tag(opened, tag)) for tag in (ExifTags.Base.Make, ExifTags.Base.Model)]
     return Photo(
         jpeg=jpeg.getvalue(),
-        digest=hashlib.sha256(data).hexdigest(),
+        digest=digest.hexdigest(),
         width=width,
         height=height,
         bytes=len(data),
@@ -168,13 +192,15 @@ def _prepare(opened: Image.Image, data: bytes) -> Photo:
         taken=_taken(opened),
         camera=" ".join(filter(None, camera)) or None,
         phash=perceptual_hash(picture),
+        blank=_is_blank(picture),
+        depth=depth,
     )
 
 
 def _shrink(picture: Image.Image) -> Image.Image:
     """Reduce the shorter side to SHORTER_SIDE, never enlarge it.
 
-    Palettes, transparent colours and 16 bits are converted before, because resizing would blur or clip them.
+    Palettes and transparent colours are converted before, because resizing would blur them.
     """
     picture.load()
     scale = SHORTER_SIDE / min(picture.size)
@@ -182,20 +208,16 @@ def _shrink(picture: Image.Image) -> Image.Image:
         return picture
     if picture.mode in ("1", "P", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA" if _has_alpha(picture) else "RGB")
-    elif _is_deep(picture):
-        picture = _from_16_bit(picture)
     width, height = (max(SHORTER_SIDE, round(side * scale)) for side in picture.size)
     return picture.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
 def _to_rgb(picture: Image.Image) -> Image.Image:
-    """Return any mode as 8-bit sRGB: 16 bits scaled, transparency laid on white, colour profiles applied."""
+    """Return any mode as 8-bit sRGB: transparency laid on a visible background, colour profiles applied."""
     profile = picture.info.get("icc_profile")
-    if _is_deep(picture):
-        picture = _from_16_bit(picture)
     if _has_alpha(picture):
         rgba = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+        picture = Image.alpha_composite(Image.new("RGBA", rgba.size, _background(rgba)), rgba).convert("RGB")
     elif picture.mode in ("1", "P", "PA"):
         picture = picture.convert("RGB")
     if profile and picture.mode in ("RGB", "CMYK", "L"):
@@ -206,22 +228,21 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _is_deep(picture: Image.Image) -> bool:
-    return picture.mode in ("I", "F") or picture.mode.startswith("I;16")
+def _background(picture: Image.Image) -> str:
+    """Return "white", or "black" for a picture in RGBA that would vanish on white, as white icons do."""
+    pixels = np.asarray(picture)
+    alpha = pixels[..., 3].astype(np.float32) / 255
+    difference = (255 - pixels[..., :3].min(axis=2)) * alpha  # from white, where it is laid on white
+    vanishes = (difference >= _VISIBLE_LEVELS).sum() < _VISIBLE_SHARE * alpha.sum()
+    return "black" if vanishes and alpha.min() < 0.5 else "white"
 
 
-def _from_16_bit(picture: Image.Image) -> Image.Image:
-    """Return grey values of more than 8 bits as 8 bits. Floats are from 0 to 1 or from 0 to 255."""
-    grey = np.asarray(picture, dtype=np.float64)
-    largest = np.nanmax(grey, initial=0)
-    divisor = 1.0
-    if picture.mode == "F" and largest <= 1:
-        divisor = 1 / 255
-    elif largest > 255 or picture.mode.startswith("I;"):
-        divisor = 65535 / 255
-    shallow = Image.fromarray(np.clip(np.nan_to_num(grey) / divisor + 0.5, 0, 255).astype(np.uint8))
-    shallow.info = {"icc_profile": picture.info.get("icc_profile")}
-    return shallow
+def _is_blank(picture: Image.Image) -> bool:
+    """Return whether all but a few pixels of a picture in RGB have nearly one colour."""
+    sample = picture.resize((128, 128), Image.Resampling.NEAREST)  # of its pixels, for speed
+    shares = np.cumsum(np.reshape(sample.histogram(), (3, 256)), axis=1) / (sample.width * sample.height)
+    darkest, brightest = (shares < _FEW_PIXELS).sum(axis=1), (shares < 1 - _FEW_PIXELS).sum(axis=1)
+    return bool((brightest - darkest).max() < _FEWEST_LEVELS)
 
 
 def _has_alpha(picture: Image.Image) -> bool:

@@ -1,16 +1,21 @@
 """Preparation: from a folder of photos to the table of photos and the folders that Keras reads."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from phototransfer.console import plural, short_name, shorten_list
 from phototransfer.files import locked, relative_to_project, write_table
-from phototransfer.photos.scan import label_folders, scan_folder
+from phototransfer.photos.layout import Layout
+from phototransfer.photos.layout.class_names import label_folders
+from phototransfer.photos.near_duplicates import group_near_duplicates
+from phototransfer.photos.pixels import Pixels
+from phototransfer.photos.scan import scan_folder
 from phototransfer.photos.sources import DERIVED, Source
-from phototransfer.photos.splits import SPLIT_ORDER, assign_splits, group_near_duplicates, too_small
+from phototransfer.photos.splits import SPLIT_ORDER, assign_splits, connected, too_small
 from phototransfer.photos.store import COLUMNS, Store, tree_root
 from phototransfer.report import Result
 from phototransfer.style import photo_grid
@@ -37,7 +42,8 @@ class Prepared(Result):
     source: Source
     found: int
     new: int  #: how many of the files found were read now, because they are new or changed
-    reading: str  #: how the folder was understood
+    layout: Layout  #: how the folder was understood
+    pixels: Pixels  #: photos with more than 8 bits, and blank ones
 
     @property
     def cache(self) -> Path:
@@ -52,15 +58,17 @@ class Prepared(Result):
 
     def summary(self) -> str:
         used, skipped = plural(len(self.photos), "photo"), plural(len(self.skipped), "file")
-        lines = [self.reading, f"{plural(self.found, 'file')} found: {used} used, {skipped} skipped."]
+        lines = [self.layout.summary(), f"{plural(self.found, 'file')} found: {used} used, {skipped} skipped."]
         lines += [f"  {reason}" for reason in _most_frequent(self.skipped["reason"], 8)]
         if len(self.skipped):
             lines.append(f"  All of them by name: {relative_to_project(self.source.home / 'skipped.csv')}")
+        lines += self.pixels.lines()
         if self.left_out:
             classes = [f"{label} ({reason})" for label, reason in self.left_out.items()]
             lines.append(f"{plural(len(classes), 'class')} left out: {shorten_list(classes, 3)}.")
         if self.unmatched:
-            lines.append(f"Names in the table of labels without a photo: {shorten_list(self.unmatched, 3)}.")
+            names = plural(len(self.unmatched), "name")
+            lines.append(f"{names} in the table of labels without a photo: {shorten_list(self.unmatched, 3)}.")
         return "\n".join(lines)
 
     def plot(self) -> "Figure":
@@ -71,21 +79,26 @@ class Prepared(Result):
         titles = [f"{short_name(photo.label)}\n{photo.width} × {photo.height}" for photo in shown.itertuples()]
         return photo_grid(list(shown["path"]), titles)
 
+    def advice(self) -> list[str]:
+        folders = [relative_to_project(self.source.folder / name) for name in self.layout.without_class]
+        return [f'Photos without a class: set PREDICT = "{folder}" to classify them.' for folder in folders]
+
     def to_dict(self) -> dict[str, Any]:
         in_split = self.photos["split"].value_counts()
         return {
             "dataset": self.source.name,
             "classes": self.classes,
             "left_out": self.left_out,
-            "reading": self.reading,
+            "reading": self.layout.to_dict(),
             "found": self.found,
             "used": len(self.photos),
             "skipped": len(self.skipped),
+            "pixels": self.pixels.to_dict(),
             **{name: int(in_split[name]) for name in SPLIT_ORDER},
         }
 
 
-def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -> Prepared:
+def prepare(source: Source, *, val_split: float, test_split: float, seed: int, labels: str | None = None) -> Prepared:
     """Write the photos of a source to `<home>/prepared/{train,val,test}/<class>/*.jpg`, and return their table.
 
     Only files that are new or changed since the last time are read. The originals never change.
@@ -94,19 +107,27 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -
     ----------
     val_split, test_split : float
         Fractions of the photos, used where the folder has no such split.
+    labels : str, optional
+        The setting LABELS: where the classes are, if the folder can be understood in more than one way.
 
     Raises
     ------
+    UnclearFolder
+        A ValueError: the folder can be understood in more than one way. The message says how to answer.
     ValueError
         Fewer than two classes have enough photos. The message says how many each has.
     """
     folder = source.home / "prepared"
     with locked(source.home, "preparing these photos"):
         partial_files = {path.name for path in source.home.glob(".*.partial")}  # of processes that were killed
-        scan = scan_folder(source.folder, {*DERIVED, *partial_files} if source.folder == source.home else ())
+        ignored = {*DERIVED, *partial_files} if source.folder == source.home else ()
+        scan = scan_folder(source.folder, ignored, labels)
         store = Store(source.folder, folder)
         new = store.update(list(scan.photos["original"]))
         rows = _rows(scan.photos, store)
+        notes = _add_groups(rows, folder)
+        if scan.layout.group_column:
+            notes += _unite_owner_groups(rows, scan.layout.group_column)
         left_out = _leave_out_classes(rows, scan.empty_classes)
         used = rows["reason"] == ""
         skipped = pd.concat([scan.skipped, rows.loc[~used, ["original", "reason"]]])
@@ -117,7 +138,7 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -
         photos = rows[used].reset_index(drop=True)
         classes = sorted(photos["label"].unique())
         if len(classes) < 2:
-            raise ValueError(_too_few_classes(source, photos["label"], left_out, skipped["reason"]))
+            raise ValueError(_too_few_classes(source, scan.layout, photos["label"], left_out, skipped["reason"]))
         if not {"val", "test"} <= set(photos["split"]):  # or else the settings decide nothing
             folder = tree_root(folder, val_split=val_split, test_split=test_split, seed=seed)
         photos["split"] = assign_splits(photos, {"val": val_split, "test": test_split}, seed)
@@ -132,18 +153,48 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int) -
         source=source,
         found=len(scan.photos) + len(scan.skipped),
         new=new,
-        reading=scan.reading,
+        layout=replace(scan.layout, notes=scan.layout.notes + notes),
+        pixels=Pixels.of(photos, store),
     )
 
 
 def _rows(files: pd.DataFrame, store: Store) -> pd.DataFrame:
-    """Return what is known about each file, with its class, given split and group; `reason` is "" for photos."""
+    """Return what is known about each file, with its class and given split; `reason` is "" for photos."""
     rows = pd.DataFrame([store.index[original] for original in files["original"]], columns=COLUMNS)
-    rows[["original", "split"]] = files[["original", "split"]]
+    rows[["original", "split", "owner_group"]] = files[["original", "split", "owner_group"]]
     rows["label"] = files["raw_label"].map(label_folders(files["raw_label"]))
-    read = rows["reason"] == ""
-    rows.loc[read, "group"] = group_near_duplicates(list(rows.loc[read, "phash"]), list(rows.loc[read, "digest"]))
     return rows
+
+
+def _add_groups(rows: pd.DataFrame, folder: Path) -> list[str]:
+    """Write the groups of near-duplicates into the rows of photos, and return notes for the owner."""
+    photos = rows[rows["reason"] == ""]
+    found = group_near_duplicates(photos.assign(path=[str(folder / ".photos" / name) for name in photos["stored"]]))
+    rows.loc[photos.index, "group"] = found.numbers
+    return found.notes
+
+
+def _unite_owner_groups(rows: pd.DataFrame, column: str) -> list[str]:
+    """Unite the groups of photos that belong together in the owner's table, such as those of one patient.
+
+    Returns
+    -------
+    list of str
+        A note if that is not possible: a class would not be in every split, because its patients have others as well.
+    """
+    read = rows["reason"] == ""
+    photos = rows.loc[read, "owner_group"].dropna()
+    first = photos.groupby(photos).transform(lambda same: same.index[0])
+    groups = pd.Series(pd.factorize(rows.loc[read, "group"])[0], index=rows.index[read])
+    pairs = np.stack([groups[photos.index], groups[first]]).astype(int)
+    united = groups.map(pd.Series(connected(pairs, int(groups.max()) + 1)))
+    if set(too_small(rows[read].assign(group=united))) - set(too_small(rows[read])):
+        return [
+            f'Photos with the same "{column}" have several classes, and some classes could not be in every split if '
+            "these photos stayed together. So they are split one by one, and the score may be too good for a new one."
+        ]
+    rows.loc[read, "group"] = united
+    return []
 
 
 def _leave_out_classes(rows: pd.DataFrame, empty_classes: list[str]) -> dict[str, str]:
@@ -170,12 +221,15 @@ def _most_frequent(reasons: pd.Series, most: int) -> list[str]:
     return [f"{count} × {reason}" for reason, count in reasons.value_counts().head(most).items()]
 
 
-def _too_few_classes(source: Source, labels: pd.Series, left_out: dict[str, str], reasons: pd.Series) -> str:
+def _too_few_classes(
+    source: Source, layout: Layout, labels: pd.Series, left_out: dict[str, str], reasons: pd.Series
+) -> str:
     states = {label: f"{count} photos, enough" for label, count in labels.value_counts().items()} | left_out
     classes = "; ".join(f"{label}: {state}" for label, state in sorted(states.items())) or "none"
     skipped = "; ".join(_most_frequent(reasons, 5)) or "none"
     return (
-        f"At least two classes with enough photos are needed in {source.folder}. Classes: {classes}. Files skipped: "
-        f"{skipped} (see {source.home / 'skipped.csv'}). Expected: one folder per class, train, val and test folders "
-        "with one folder per class in each, or labels.csv next to a folder of photos."
+        f"At least two classes with enough photos are needed in {source.folder}. {layout.summary()}\n"
+        f"Classes: {classes}. Files skipped: {skipped} (see {source.home / 'skipped.csv'}). Expected: one folder per "
+        "class; train, val and test folders with one folder per class in each; a table such as labels.csv beside the "
+        "photos; or names like cat.1.jpg."
     )

@@ -1,215 +1,287 @@
 """The scan of a folder: its files, their classes, and the splits that the owner made."""
 
-import os
-import stat
-from collections import defaultdict
+import re
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 from unicodedata import normalize
 
 import pandas as pd
 
-from phototransfer.console import plural, shorten_list
-from phototransfer.files import safe_name
-from phototransfer.photos.labels import Row, read_labels
+from phototransfer.console import plural
+from phototransfer.photos.labels import LabelChoice, TableLabel, TableLabels, parse_choice, read_label_tables
+from phototransfer.photos.layout import Layout, UnclearFolder
+from phototransfer.photos.layout.class_names import describe_merged, merge_spellings, name_key
+from phototransfer.photos.layout.folders import NO_CLASS, FolderLayout, read_file_names, read_folders, read_level
+from phototransfer.photos.layout.left_out import find_copies, find_masks
+from phototransfer.photos.layout.tree import Parts, build_tree, word_set
+from phototransfer.photos.splits import SPLIT_ORDER
+from phototransfer.photos.walk import is_hidden, walk
 
-SPLITS = {
-    **dict.fromkeys(("train", "training", "training_set", "train_set"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "val_set", "validation_set"), "val"),
-    **dict.fromkeys(("test", "testing", "test_set"), "test"),
-}
-_SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", ".ds_store", ".directory"}
-_SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
-_MAX_DEPTH = 100
-_NO_CLASS = "in no class folder"
-_Parts = tuple[str, ...]
+_TABLES = (".csv", ".tsv", ".txt")
+_OTHER_LABELS = (".json", ".xlsx", ".xls", ".xml", ".parquet", ".mat", ".pkl")  #: may hold labels, and are not read
+#: Endings that are taken for photos to find the shape of a folder. Whether a file is a photo, its content decides.
+_PICTURES = word_set("""
+    .jpg .jpeg .jpe .jfif .png .gif .webp .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k .heic .heif .avif .mpo
+    .apng .dcm .dng .cr2 .nef .arw
+""")
+_LEVEL = re.compile(r"folder (\d+)")
+_AGREE = 0.98  # of the photos have the same class in a table and in the folders, which then say the same
 
 
 @dataclass(frozen=True)
 class Scan:
     """All files of a source folder, each of them once."""
 
-    photos: pd.DataFrame  #: original (POSIX path below the folder), raw_label, split (None where the owner made none)
+    #: original (POSIX path below the folder), raw_label, split (None where the owner made none), owner_group (what the
+    #: owner's table says belongs together, such as one patient, or None)
+    photos: pd.DataFrame
     skipped: pd.DataFrame  #: original, reason
-    unmatched: list[str]  #: names in labels.csv that no file has
+    unmatched: list[str]  #: names in the table of labels that no file has
     empty_classes: list[str]  #: class folders without a file that may be a photo
-    reading: str  #: how the folder was understood
+    layout: Layout  #: how the folder was understood
 
 
-def scan_folder(folder: Path, ignore: Iterable[str] = ()) -> Scan:
-    """List the files of a folder in one of three shapes: split folders, labels.csv or class folders.
+class _File(NamedTuple):
+    """A file by its name on the disk, and by its path with the backslashes of a Windows archive as folders."""
 
-    Entries directly in `folder` whose names are in `ignore` are not part of it. No file but labels.csv is opened.
+    original: str
+    path: PurePosixPath
+
+
+def scan_folder(folder: Path, ignore: Iterable[str] = (), labels: str | None = None) -> Scan:
+    """List the files of a folder, and find their classes and splits.
+
+    Parameters
+    ----------
+    folder : Path
+        With split folders, class folders, a table of labels, or photos with the class in their names.
+    ignore : iterable of str
+        Names of entries directly in `folder` that are not part of it.
+    labels : str, optional
+        The setting LABELS, which says where the classes are: "folder 2", "file names", or a table and its columns.
+
+    Raises
+    ------
+    UnclearFolder
+        The folder can be understood in more than one way.
     """
-    files, folders, skipped = _walk(folder, set(ignore))
-    top = _skip_wrappers(files)
-    labels_file, split_folders = _labels_file(files, top), _split_folders(files, top)
-    unmatched: list[str] = []
-    if labels_file and not split_folders:
-        rows, unmatched = read_labels(folder, labels_file, files)
-    else:
-        rows = _from_folders(files, top, split_folders)
-    # One class, however the name of its folder is stored: macOS takes é apart into two characters.
-    used = [(row.original, normalize("NFC", row.raw_label), row.split) for row in rows if not row.reason]
-    skipped += [(row.original, row.reason) for row in rows if row.reason]
-    photos = pd.DataFrame(used, columns=["original", "raw_label", "split"]).astype({"original": str})
-    class_parents = set(split_folders.values()) or (set() if labels_file else {top})
-    subfolders = [path for path in folders if path.parts[:-1] in class_parents and not _is_hidden(path)]
+    names, folders, skipped = walk(folder, set(ignore))
+    files = _with_paths(names)
+    original_of = {file.path: file.original for file in files}
+    pictures = [file.path for file in files if file.path.suffix.lower() in _PICTURES] or [file.path for file in files]
+
+    def path_of(path: PurePosixPath) -> Path:
+        return folder / original_of[path]
+
+    tree = build_tree(pictures)
+    left_out = find_copies(tree, path_of)
+    pictures = [path for path in pictures if not _reason(path, left_out)]
+    left_out |= find_masks(build_tree(pictures), path_of)
+    pictures = [path for path in pictures if not _reason(path, left_out)]
+    by_folder, table = _find_labels(folder, files, pictures, labels)
+    left_out |= by_folder.left_out
+    rows = []
+    for file in files:
+        row = _label(file.path, by_folder, table, left_out)
+        if isinstance(row, str):
+            skipped.append((file.original, row))
+        else:
+            rows.append((file.original, *row))
+    if table and {"train"} < {split for _, _, split, _ in rows}:  # what is in no split was not meant to be trained on
+        skipped += [(row[0], "in no split, and others are") for row in rows if row[2] is None]
+        rows = [row for row in rows if row[2] is not None]
+    used = {row[0] for row in rows}
+    photos = pd.DataFrame(rows, columns=["original", "raw_label", "split", "owner_group"]).astype({"original": str})
+    merged = merge_spellings(photos["raw_label"])
+    photos["raw_label"] = photos["raw_label"].map(merged).astype(str)
+    used_paths = {path for path in pictures if original_of[path] in used}
+    layout = _describe(photos, by_folder, table, used_paths)
+    others = [file.path.name for file in files if file.path.suffix.lower() in _OTHER_LABELS]
+    notes = describe_merged(merged)
+    if not table and others and len(merged) < 2:
+        notes.append(f"Labels in {others[0]} cannot be read: save them as a table, labels.csv.")
     return Scan(
         photos=photos,
         skipped=pd.DataFrame(skipped, columns=["original", "reason"]),
-        unmatched=unmatched,
-        empty_classes=sorted({normalize("NFC", path.name) for path in subfolders} - set(photos["raw_label"])),
-        reading=_describe(photos, top, split_folders, labels_file),
+        unmatched=table.unmatched if table else [],
+        empty_classes=[] if table else _empty_classes(by_folder, folders, names),
+        layout=replace(
+            layout,
+            notes=layout.notes + notes,
+            left_out=_count_left_out([path for path in original_of if original_of[path] not in used], left_out, table),
+        ),
     )
 
 
-def label_folders(raw_labels: Iterable[str]) -> dict[str, str]:
-    """Return a folder name for each class, distinct even where a file system ignores case or forbids a character."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for raw in sorted(set(raw_labels)):
-        base = name = safe_name(raw)
-        number = 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{base}-{number}"
-        taken.add(name.casefold())
-        names[raw] = name
-    return names
+def _with_paths(names: list[PurePosixPath]) -> list[_File]:
+    taken = set(names)
+    files = []
+    for name in names:
+        path = PurePosixPath(str(name).replace("\\", "/")) if "\\" in str(name) else name
+        if path != name and path in taken:
+            path = name
+        taken.add(path)
+        files.append(_File(str(name), path))
+    return files
 
 
-def made_by_system(name: str) -> bool:
-    """Return whether the operating system creates files of this name in folders."""
-    return name.lower() in _SYSTEM_FILES or name.startswith("._")
+def _find_labels(
+    folder: Path, files: list[_File], pictures: list[PurePosixPath], labels: str | None
+) -> tuple[FolderLayout, TableLabels | None]:
+    """Return what the folders say, and the table of labels if the classes come from it."""
+    tree = build_tree(pictures)
+    if labels == "file names":
+        return read_file_names(tree), None
+    if labels and (level := _LEVEL.fullmatch(labels.strip())):
+        return read_level(tree, int(level[1])), None
+    by_folder = read_folders(tree)
+    choice = parse_choice(labels) if labels else None
+    table = _read_tables(folder, files, pictures, choice)
+    if table is None and choice:
+        raise UnclearFolder(f"LABELS = {labels!r}: no such table with names of the photos is in {folder}.")
+    if table is not None and not choice:
+        table = _compare(folder, table, by_folder, pictures)
+    if table is None:
+        if by_folder.question:
+            raise UnclearFolder(f"{folder}: {by_folder.question}")
+        return by_folder, None
+    if table.question:
+        raise UnclearFolder(f"{folder}: {table.question}")
+    return by_folder, table
 
 
-def _walk(folder: Path, ignore: set[str]) -> tuple[list[PurePosixPath], list[PurePosixPath], list[tuple[str, str]]]:
-    """Return every file in a fixed order, every folder, and what cannot be read with the reason."""
-    files: list[PurePosixPath] = []
-    folders: list[PurePosixPath] = []
-    skipped: list[tuple[str, str]] = []
-
-    def visit(path: PurePosixPath, parents: tuple[tuple[int, int], ...]) -> None:
-        try:
-            info = (folder / path).stat()
-            entries = sorted(os.scandir(folder / path), key=lambda entry: entry.name)
-        except OSError as error:
-            skipped.append((str(path), f"folder cannot be read ({error.strerror})"))
-            return
-        if (info.st_dev, info.st_ino) in parents:
-            skipped.append((str(path), "a link to a folder that contains it"))
-            return
-        if len(path.parts) > _MAX_DEPTH:
-            skipped.append((str(path), f"a folder more than {_MAX_DEPTH} folders deep"))
-            return
-        for entry in entries:
-            below = path / entry.name
-            if str(below) in ignore:
-                continue
-            try:
-                mode = entry.stat().st_mode
-            except OSError as error:
-                skipped.append((str(below), f"cannot be read ({error.strerror}): is it a broken link?"))
-                continue
-            if stat.S_ISDIR(mode):
-                folders.append(below)
-                visit(below, (*parents, (info.st_dev, info.st_ino)))
-            elif not stat.S_ISREG(mode):
-                skipped.append((str(below), "not a regular file"))
-            elif _is_hidden(below):
-                skipped.append((str(below), "hidden file or folder"))
-            elif made_by_system(entry.name):
-                skipped.append((str(below), "a file of the operating system"))
-            else:
-                files.append(below)
-
-    visit(PurePosixPath(), ())
-    return files, folders, skipped
+def _read_tables(
+    folder: Path, files: list[_File], pictures: list[PurePosixPath], choice: LabelChoice | None
+) -> TableLabels | None:
+    tables = [file.path for file in files if file.path.suffix.lower() in _TABLES and file.original == str(file.path)]
+    return read_label_tables(folder, tables, pictures, choice) if tables else None
 
 
-def _is_hidden(path: PurePosixPath) -> bool:
-    return any(part.startswith(".") or part.lower() in _SYSTEM_FOLDERS for part in path.parts)
+def _compare(
+    folder: Path, table: TableLabels, by_folder: FolderLayout, pictures: list[PurePosixPath]
+) -> TableLabels | None:
+    """Return the table if the classes come from it, None if they come from folders, or raise the question."""
+    in_folders = {path: found[0] for path in pictures if (found := by_folder.find(path))}
+    if not by_folder.names_classes() or not in_folders:
+        return table
+    both = [(in_folders[path], row.label) for path, row in table.labels.items() if path in in_folders]
+    pairs = Counter((name_key(in_folder), name_key(in_table)) for in_folder, in_table in both)
+    same = sum(count for (one, other), count in pairs.items() if one == other)
+    renamed = len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
+    if renamed or same >= _AGREE * pairs.total():
+        adds = any(path not in in_folders for path in table.labels)
+        if not (adds or table.split_column or table.group_column):
+            return None
+        names = dict(both)  # of a class in the folders → in the table
+        rest = {path: TableLabel(names.get(label, label), None, None) for path, label in in_folders.items()}
+        return replace(table, labels=rest | table.labels)
+    if len(table.labels) < len(pictures) / 2 and not table.question:
+        return None
+    if table.named_labels and not by_folder.splits:
+        return table
+    name = str(table.tables[0])
+    one, other = next(pair for pair in both if name_key(pair[0]) != name_key(pair[1]))
+    raise UnclearFolder(
+        f"{folder}: The names of the folders and {name} give different classes, {one} and {other} for one photo. Set "
+        f'LABELS = "{name}" to use the table, or LABELS = "folder N" to use the N-th folder in each path.'
+    )
 
 
-def _below(path: PurePosixPath, folder: _Parts) -> _Parts:
-    """Return the parts of a path below a folder, () if it is not in it."""
-    return path.parts[len(folder) :] if path.parts[: len(folder)] == folder else ()
+def _label(
+    path: PurePosixPath, by_folder: FolderLayout, table: TableLabels | None, left_out: dict[Parts, str]
+) -> tuple[str, str | None, str | None] | str:
+    """Return the class, split and group of a file, or the reason why it has no class."""
+    if table is None:
+        found = by_folder.find(path)
+        if reason := _reason(path, left_out):
+            return reason
+        if found is not None:
+            return (*found, None)
+        in_split = by_folder.split_of(path) or not by_folder.splits
+        return NO_CLASS if in_split else by_folder.elsewhere
+    if path in table.tables:
+        return "the table of labels itself"
+    if path in table.labels:  # also where its folder gives no class
+        row = table.labels[path]
+        return row.label, row.split or by_folder.split_of(path), row.group
+    return table.reasons.get(path) or _reason(path, left_out) or f"no line in {table.tables[0].name}"
 
 
-def _skip_wrappers(files: list[PurePosixPath]) -> _Parts:
-    """Return the folder inside those that only wrap another one (pets/pets/<class>/) and have no labels.csv."""
-    top: _Parts = ()
-    while _labels_file(files, top) is None:
-        paths = [_below(file, top) for file in files]
-        folders = {parts[0] for parts in paths if len(parts) > 1}
-        if len(folders) != 1 or not any(len(parts) > 2 for parts in paths):
-            break
-        top = (*top, *folders)
-    return top
-
-
-def _labels_file(files: list[PurePosixPath], top: _Parts) -> PurePosixPath | None:
-    return next((file for file in files if file.name.lower() == "labels.csv" and file.parent.parts in ((), top)), None)
-
-
-def _split_folders(files: list[PurePosixPath], top: _Parts) -> dict[str, _Parts]:
-    """Return each split folder with the folder that holds its classes; {} without a train folder with classes."""
-    contents: dict[str, list[_Parts]] = defaultdict(list)
-    for file in files:
-        parts = _below(file, top)
-        if len(parts) > 2 and parts[0].lower() in SPLITS:
-            contents[parts[0]].append(parts[1:])
-    if "train" not in {SPLITS[name.lower()] for name in contents}:
-        return {}
-    parents = {}
-    for name, paths in contents.items():
-        # training_set/training_set/<class>/, as a well-known archive of cats and dogs is packed
-        doubled = all(parts[0] == name for parts in paths) and any(len(parts) > 2 for parts in paths)
-        parents[name] = (*top, name, name) if doubled else (*top, name)
-    return parents
-
-
-def _from_folders(files: list[PurePosixPath], top: _Parts, split_folders: dict[str, _Parts]) -> list[Row]:
-    """Take the class from the names of folders, in `top` or in each split folder."""
-    split_of: dict[_Parts, str | None]
-    split_of = {parent: SPLITS[name.lower()] for name, parent in split_folders.items()} or {top: None}
-    elsewhere = f"not in a split folder ({', '.join(sorted(split_folders))})"
-    rows = []
-    for file in files:
-        parent = next((parent for parent in split_of if len(_below(file, parent)) > 1), None)
-        name = next(iter(_below(file, top)), "")
-        if parent is not None:
-            rows.append(Row(str(file), _below(file, parent)[0], split_of[parent]))
-        else:
-            rows.append(Row(str(file), reason=elsewhere if split_folders and name.lower() not in SPLITS else _NO_CLASS))
-    classes = {row.raw_label for row in rows if not row.reason}
-    if not split_folders and len(classes) > 1 and all(name.lower() in SPLITS for name in classes):
-        return [Row(row.original, reason="in a split folder that has no class folders") for row in rows]
-    return rows
+def _reason(path: PurePosixPath, left_out: dict[Parts, str]) -> str:
+    if not left_out:
+        return ""
+    lengths = range(1, len(path.parts) + 1)
+    return next((left_out[path.parts[:length]] for length in lengths if path.parts[:length] in left_out), "")
 
 
 def _describe(
-    photos: pd.DataFrame, top: _Parts, split_folders: dict[str, _Parts], labels_file: PurePosixPath | None
-) -> str:
-    """Return which shape was recognized and why, which folders are splits, and what the classes are."""
+    photos: pd.DataFrame, by_folder: FolderLayout, table: TableLabels | None, used_paths: set[PurePosixPath]
+) -> Layout:
+    classes = sorted(set(photos["raw_label"]))
+    used_folders = {path.parts[:length] for path in used_paths for length in range(len(path.parts))}
+    without_class = [sub for sub in by_folder.without_class if used_paths.isdisjoint(sub.all_files())]
+    splits = sorted(by_folder.splits.items(), key=lambda item: (SPLIT_ORDER.index(item[1]), item[0]))
+    layout = Layout(
+        shape=by_folder.shape,
+        why=by_folder.why,
+        classes=classes,
+        splits={"/".join(parts): split for parts, split in splits if parts in used_folders},
+        without_class=["/".join(sub.parts) for sub in without_class],
+        example=_example(photos),
+        notes=by_folder.notes,
+    )
+    if table is None:
+        return layout
+    names = " and ".join(str(path) for path in table.tables)
+    return replace(
+        layout,
+        shape="a table of labels",
+        why=f"{len(photos):,} photos have a line in {names}",
+        splits=layout.splits or {split: split for split in SPLIT_ORDER if split in set(photos["split"])},
+        table=names,
+        file_column=table.file_column,
+        class_column=table.class_column,
+        group_column=table.group_column,
+        split_column=table.split_column,
+        matched_by=table.matched_by,
+    )
+
+
+def _example(photos: pd.DataFrame) -> tuple[str, str] | None:
+    """Return a photo, of the training split if there is one, and its class."""
     if photos.empty:
-        return "No photo with a class was found."
-    names = sorted(set(photos["raw_label"]))
-    classes, inside = f"{plural(len(names), 'class')}: {shorten_list(names)}", f" in {'/'.join(top)}" if top else ""
-    if split_folders:
-        in_order = sorted(split_folders, key=lambda name: list(SPLITS).index(name.lower()))
-        meaning = {name: SPLITS[name.lower()] for name in in_order}
-        splits = ", ".join(name if name == split else f"{name} = {split}" for name, split in meaning.items())
-        missing = " and ".join(sorted({"val", "test"} - set(meaning.values())))
-        text = f"Read as split folders{inside} ({splits}) with class folders ({classes})."
-        text += f" A part of train becomes {missing}." if missing else ""
-        return text + (f" {labels_file} is ignored." if labels_file else "")
-    if labels_file:
-        photo = photos.iloc[0]
-        return (
-            f"Read as photos with a table of labels, {labels_file}: photo and class (for example, {photo.original} is "
-            f"{photo.raw_label}; {classes}). Names of folders are ignored."
-        )
-    return f"Read as class folders{inside} ({classes}): there is no train folder with class folders and no labels.csv."
+        return None
+    first = photos.loc[(photos["split"] == "train").idxmax()]
+    return first["original"], first["raw_label"]
+
+
+def _count_left_out(
+    files: list[PurePosixPath], left_out: dict[Parts, str], table: TableLabels | None
+) -> dict[str, str]:
+    """Return what is left out by folder, with the number of files and the reason."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for path in files:
+        if table and path in table.tables:
+            continue
+        for length in range(1, len(path.parts) + 1):
+            if reason := left_out.get(path.parts[:length]):
+                folder = path.parent if length == len(path.parts) else PurePosixPath(*path.parts[:length])
+                counts[f"{folder}", reason] += 1
+                break
+    shown = {folder: f"{plural(count, 'file')}: {reason}" for (folder, reason), count in counts.items()}
+    tables = {name: why for name, why in (table.ignored if table else {}).items() if ": " not in name}
+    return shown | tables  # what is said of the columns of a table is too much for a summary
+
+
+def _empty_classes(by_folder: FolderLayout, folders: list[PurePosixPath], files: list[PurePosixPath]) -> list[str]:
+    """Return the names of folders beside class folders that no file is in."""
+    parents = {parts[:-1] for parts in by_folder.class_folders}
+    filled = {path.parts[:length] for path in files for length in range(1, len(path.parts))}
+    with_photos = {name_key(label) for label, _ in by_folder.class_folders.values()}
+    empty = [
+        path for path in folders if path.parts[:-1] in parents and not is_hidden(path) and path.parts not in filled
+    ]
+    return sorted({normalize("NFC", path.name) for path in empty if name_key(path.name) not in with_photos})

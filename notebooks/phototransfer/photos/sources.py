@@ -1,21 +1,24 @@
-"""Folders of photos: under data/, at a path, downloaded, or drawn."""
+"""Folders of photos: under data/, at a path, unpacked, downloaded, or drawn."""
 
 import errno
 import hashlib
-import os
+import re
 import shutil
 import socket
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from phototransfer import files
+from phototransfer.paths import DERIVED, DOWNLOAD, UNPACKED, find_dataset, has_own_photos, read_record
 from phototransfer.photos import sample
+from phototransfer.photos.archives import unpack
 
-#: What is written into `data/<name>/` and never read as photos.
-DERIVED = ("prepared", "features", "skipped.csv", "source.json", ".lock")
+__all__ = ["DERIVED", "DOWNLOADS", "TIMEOUT", "Source", "find_source", "socket_timeout"]
+
+_ARCHIVE_ENDINGS = re.compile(r"(\.(zip|tar|tgz|tbz2?|txz|gz|bz2|xz))+$", re.IGNORECASE)
 TIMEOUT = 10.0  # seconds without an answer, for connecting and for each read
 
 
@@ -59,74 +62,36 @@ DOWNLOADS = {
 
 
 def find_source(dataset: str) -> Source:
-    """Find the photos of a `DATASET` setting, and download or draw them if they are not there yet.
+    """Find the photos of a `DATASET` setting, and unpack, download or draw them if they are not there yet.
 
     Parameters
     ----------
     dataset : str
-        The name of a folder under data/, a path (absolute, relative to the project or to the working directory), the
-        name of a download, or "sample".
+        What `paths.find_dataset` accepts: a name in data/, the path of a folder or of an archive, the name of a
+        download, or "sample".
     """
-    dataset = str(dataset)
-    local = files.DATA / dataset
-    if dataset == files.safe_name(dataset):
-        if dataset in DOWNLOADS and not _has_photos(local):
-            return _find_download(dataset)
-        if dataset == "sample" and not _has_photos(local):
+    path = find_dataset(str(dataset), ("sample", *DOWNLOADS))
+    name = path.name
+    if path.parent == files.DATA and not has_own_photos(path):
+        if name in DOWNLOADS:
+            return _find_download(name)
+        if name == "sample":
             with files.locked(files.DATA, "drawing the sample"):
-                if not _has_photos(local):  # drawn by another process in the meantime
-                    sample.draw_sample(local)
-        if local.is_dir():
-            return _claim(dataset, _recorded_folder(local) or local)
-    with suppress(RuntimeError):  # "~" where the home folder is not known
-        folder = files.find_path(dataset)
-        if dataset.strip() and os.path.isdir(folder):  # Path.is_dir raises for a name that no file system accepts
-            return _claim(files.safe_name(folder.resolve().name), folder)
-    folders = sorted(path.name for path in files.DATA.glob("[!._]*") if path.is_dir())
-    raise FileNotFoundError(
-        f"No photos for DATASET = {dataset!r}: not in {files.DATA}, {files.PROJECT} or {Path.cwd()}, nor a download. "
-        f"In data/: {', '.join(folders) or 'nothing'}; downloads: {', '.join(DOWNLOADS)}; drawn here: sample."
-    )
-
-
-def _has_photos(home: Path) -> bool:
-    """Tell whether a folder under data/ has content that was not written there by this package."""
-    visible = {path.name for path in home.glob("[!.]*")}
-    return not visible <= {*DERIVED, "download"}
-
-
-def _recorded_folder(home: Path) -> Path | None:
-    """Return the folder that a home without photos of its own belongs to, so that its name is enough next time."""
-    folder = _read_record(home)
-    if folder is None or folder == str(home.resolve()) or _has_photos(home):
-        return None
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(
-            f"The photos of DATASET = {home.name!r} were in {folder}, which does not exist now. Connect its disk, give "
-            f"the new path of the folder, or delete {home}, which is computed again."
-        )
-    return Path(folder)
-
-
-def _read_record(home: Path) -> str | None:
-    match files.read_json(home / "source.json"):
-        case None:
-            return None
-        case {"folder": str(folder)}:
-            return folder
-    raise ValueError(f"{home / 'source.json'} was not written by this notebook. Rename it or delete it.")
+                if not has_own_photos(path):  # drawn by another process in the meantime
+                    sample.draw_sample(path)
+    if path.is_file():
+        return _find_unpacked(path)
+    return _claim(files.safe_name(path.resolve().name), path)
 
 
 def _claim(name: str, folder: Path) -> Source:
     """Give a folder a home under data/ that it shares with no other folder, even one of the same name."""
     folder, data = folder.resolve(), files.DATA.resolve()
-    if data.is_relative_to(folder):
-        raise ValueError(f"{folder} contains this project's own {data}. Give a folder that contains only photos.")
     home = _home_of(name, folder, data)
-    if _read_record(home) != str(folder):
+    if read_record(home).get("folder") != str(folder):
         with files.locked(data, "starting"):  # or two folders of one name could get the same home
             home = _home_of(name, folder, data)
-            if _read_record(home) is None and any((home / derived).exists() for derived in DERIVED[:3]):
+            if not read_record(home) and any((home / derived).exists() for derived in DERIVED[:3]):
                 raise ValueError(
                     f"This notebook did not write {' or '.join(DERIVED[:3])} in {home}, and needs these names. Rename "
                     "yours, or move the photos to a folder outside data/ and give its path."
@@ -137,16 +102,42 @@ def _claim(name: str, folder: Path) -> Source:
 
 def _home_of(name: str, folder: Path, data: Path) -> Path:
     home = folder if folder.parent == data else data / name
-    recorded = _read_record(home)
+    recorded = read_record(home)
     free = not home.is_dir() or folder.is_relative_to(home) or not any(home.iterdir())
-    if recorded == str(folder) or (recorded is None and free):
+    if recorded.get("folder") == str(folder) or (not recorded and free):
         return home
-    return data / f"{name}-{hashlib.sha256(str(folder).encode('utf-8', 'surrogateescape')).hexdigest()[:8]}"
+    return data / f"{name}-{_short_hash(folder)}"
+
+
+def _short_hash(path: Path) -> str:
+    return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def _find_unpacked(archive: Path) -> Source:
+    """Return the photos of an archive, unpacked into data/<name>/ unless that was done since it changed."""
+    archive, data = archive.resolve(), files.DATA.resolve()
+    name = files.safe_name(_ARCHIVE_ENDINGS.sub("", archive.name))
+    with files.locked(data, "starting"):  # or two archives of one name could get the same home
+        home = data / name
+        recorded = read_record(home)
+        if recorded.get("archive") != str(archive) and (recorded or files.has_content(home)):
+            home = data / f"{name}-{_short_hash(archive)}"
+        target = home / UNPACKED
+        record = {"folder": str(target), "archive": str(archive)}
+        if read_record(home).get("archive") != str(archive):
+            files.write_json(home / "source.json", record)
+    unpacked = record | files.stamp(archive)._asdict()
+    with files.locked(home, f"unpacking {archive.name}"):
+        if read_record(home) != unpacked or not files.has_content(target):
+            files.write_json(home / "source.json", record)  # no stamp until all of it is there
+            unpack(archive, target)
+            files.write_json(home / "source.json", unpacked)
+    return Source(home.name, target, home)
 
 
 def _find_download(name: str) -> Source:
     """Return a download; its home is not `data/<name>` if that belongs to other photos."""
-    data, photos = files.DATA.resolve(), Path("download", DOWNLOADS[name].photos)
+    data, photos = files.DATA.resolve(), Path(DOWNLOAD, DOWNLOADS[name].photos)
     home = _home_of(name, data / name / photos, data)
     with files.locked(home, f"downloading {name}"):
         if not files.has_content(home / photos):

@@ -10,36 +10,7 @@ from scipy.sparse.csgraph import connected_components
 
 from phototransfer.console import plural
 
-#: Photos whose 64-bit perceptual hashes differ in at most this many bits stay together. Measured on three sets of
-#: 348, 900 and 994 photos: duplicates differ by 0 to 2 bits, photos of the same scene by 6 to 12, one in a million
-#: unrelated pairs by 10. Keeping too many together costs nothing; near-duplicates in two splits make a score too good.
-NEAR_BITS = 10
 SPLIT_ORDER = ("train", "val", "test")
-_BLOCK = 1024
-
-
-def group_near_duplicates(hashes: list[str], digests: list[str]) -> np.ndarray:
-    """Return the same number for photos that are duplicates or near-duplicates of each other.
-
-    Parameters
-    ----------
-    hashes, digests : list of n str
-        Perceptual hashes of 16 hexadecimal digits, or "" for none, and digests of the files.
-
-    Returns
-    -------
-    int64 array of shape (n,)
-        Numbered from 0 in order of first appearance.
-    """
-    first = pd.Series(range(len(digests))).groupby(digests, sort=False).transform("first").to_numpy(dtype=np.int64)
-    pairs = [np.stack([first, np.arange(len(digests))])]
-    rows = np.flatnonzero([bool(text) for text in hashes])
-    bits = np.array([int(hashes[row], 16) for row in rows], dtype=np.uint64)
-    for start in range(0, len(bits), _BLOCK):  # all pairs, in blocks of rows to limit the memory
-        distance = np.bitwise_count(bits[start : start + _BLOCK, None] ^ bits[None, start:])
-        one, other = np.nonzero(distance <= NEAR_BITS)
-        pairs.append(np.stack([rows[one + start], rows[other + start]]))
-    return connected(np.concatenate(pairs, axis=1), len(hashes))
 
 
 def connected(pairs: np.ndarray, count: int) -> np.ndarray:

@@ -11,9 +11,11 @@ import re
 import shutil
 import time
 import warnings
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +24,11 @@ import pandas as pd
 from phototransfer.console import progress
 from phototransfer.files import Stamp, atomic_write, free_space, megabytes, read_json, safe_name, stamp, write_json
 from phototransfer.photos.decode import RECIPE, NotAPhoto, NotReadable, read_photo
-from phototransfer.photos.scan import made_by_system
+from phototransfer.photos.depth import Depth, Range, set_ranges
+from phototransfer.photos.walk import made_by_system
 
 COLUMNS = ["size", "mtime_ns", "stored", "jpeg_bytes", "reason", "digest", "width", "height", "bytes", "format"]
-COLUMNS += ["taken", "camera", "phash"]
+COLUMNS += ["taken", "camera", "phash", "blank", "depth"]
 _STORE, _INDEX, _CHECKPOINTS = ".photos", "index.json", ".ipynb_checkpoints"
 _DEFAULT_SPLIT = (0.2, 0.2, 42)
 _OTHER_TREE = re.compile(r"val[0-9.e-]+-test[0-9.e-]+-seed[0-9]+")
@@ -54,7 +57,7 @@ class Store:
         stale -= self._stored_names()
         self._removed |= stale
         new = [original for original in originals if original not in self.index]
-        if new or stale:
+        if new or stale or self._outside_ranges():
             try:
                 if free_space(self._folder) < self._space_needed(new):
                     raise OSError(errno.ENOSPC, "Not enough space on the disk, nothing was written.")
@@ -62,6 +65,9 @@ class Store:
                 for name in stale:
                     (self._folder / _STORE / name).unlink(missing_ok=True)
                 self._read(new)
+                # A range is known when all files are read: those that were scaled by another one are prepared again.
+                if outside := self._outside_ranges():
+                    self._read(outside, self.ranges())
             except OSError as error:
                 raise self._space_error(error, [original for original in new if original not in self.index]) from error
         names = self._stored_names()
@@ -69,6 +75,14 @@ class Store:
         for path in [*unfinished, *self._folder.glob(f".{_INDEX}.*.partial")]:  # of a process that was killed
             path.unlink()
         return len(new)
+
+    def ranges(self) -> dict[str, Range]:
+        """Return which values become 0–255 in files of more than 8 bits, by kind."""
+        return set_ranges(self.depths().values())
+
+    def depths(self) -> dict[str, Depth]:
+        """Return the values of each original that has more than 8 bits."""
+        return {original: as_depth(row["depth"]) for original, row in self.index.items() if row["depth"]}
 
     def lay_out(self, photos: pd.DataFrame, root: Path) -> list[str]:
         """Make a tree contain exactly the given photos, touching only what changed, and return the path of each.
@@ -122,18 +136,25 @@ class Store:
             return False
         return bool(row["reason"]) or stamp(self._folder / _STORE / row["stored"]).size == row["jpeg_bytes"]
 
+    def _outside_ranges(self) -> list[str]:
+        ranges = self.ranges()
+        return [
+            original for original, depth in self.depths().items() if not depth.own and depth.range != ranges[depth.kind]
+        ]
+
     def _save(self) -> None:
         rows = dict(sorted(self.index.copy().items()))  # a copy, because threads may be adding to it
         removed = sorted(self._removed - self._stored_names())
         write_json(self._folder / _INDEX, {"recipe": RECIPE, "files": rows, "removed": removed})
 
-    def _read(self, new: list[str]) -> None:
+    def _read(self, new: list[str], ranges: Mapping[str, Range] | None = None) -> None:
         """Read originals in threads (Pillow works outside of the interpreter lock), and save the index regularly."""
+        read = partial(self._read_one, ranges=ranges)
         # Pillow warns of odd metadata in files that it reads well. Filters hold for the process, not for one thread.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:
             try:
                 saved = time.monotonic()
-                for _ in progress("Preparing", len(new), threads.map(self._read_one, new)):
+                for _ in progress("Preparing", len(new), threads.map(read, new)):
                     if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
                         self._save()
                         saved = time.monotonic()
@@ -141,11 +162,12 @@ class Store:
                 threads.shutdown(cancel_futures=True)
                 self._save()
 
-    def _read_one(self, original: str) -> None:
+    def _read_one(self, original: str, ranges: Mapping[str, Range] | None) -> None:
         size, mtime = stamp(self._source / original)
         row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"size": size, "mtime_ns": mtime}
         try:
-            photo = read_photo(self._source / original)
+            path = self._source / original
+            photo = read_photo(path, ranges) if ranges else read_photo(path)
         except NotReadable as error:
             row |= {"reason": str(error), "mtime_ns": -2}  # never current, so it is tried again next time
         except NotAPhoto as error:
@@ -171,6 +193,11 @@ class Store:
             f"{needed}, and {free} are free. Make space and run this again, it continues where it stopped; or move the "
             "folder data/ to another disk and put a link to it here.",
         )
+
+
+def as_depth(entry: dict[str, Any]) -> Depth:
+    """Return the entry `depth` of a row, which was a tuple before it was JSON."""
+    return Depth(**(entry | {"range": tuple(entry["range"])}))
 
 
 def _stored_name(original: str) -> str:

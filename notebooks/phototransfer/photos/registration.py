@@ -18,6 +18,16 @@ ORIENTATIONS += ["mirrored", "mirrored, rotated 90°", "upside down", "mirrored,
 MIRRORED = 4
 #: The orientation that reverses each orientation: rotations run backwards, reflections reverse themselves.
 INVERSE = np.array([0, 3, 2, 1, 4, 5, 6, 7])
+#: Registered photos may show the same scene from this correlation on. Of 2,242 photos in three sets, unrelated ones
+#: reached 0.59 (drawn dogs on one painted beach 0.68), near-duplicates began at 0.71, duplicates at 0.92.
+SAME_SCENE = 0.70
+#: They are duplicates if the tenth of their tiles that agrees least has this correlation. On the same photos, near-
+#: duplicates reached 0.87; scaled, compressed, brightened, rotated, mirrored or 10 % cropped duplicates began at 0.97.
+DUPLICATE = 0.93
+_SCENE_BORDER = 0.4  # near-duplicates agree in this share of the border
+_SCENE_TILES = 36  # and have contrast in a quarter of the inner tiles
+SIDE = 64  # pixels of the squares that are registered
+_LEVELS = ((16, 10, 0.6), (32, 6, 0.6), (SIDE, 6, 0.0))  # pixels per side, steps, correlation needed to go on
 _NOISE = 8.0  # grey levels of 0–255: contrast below this may be noise of the sensor or of JPEG
 _MAX_STRETCH = 1.5
 _TILES = 16  # tiles per side that a photo is compared in
@@ -71,6 +81,48 @@ def local_contrast(squares: np.ndarray, side: int) -> np.ndarray:
     detail = gaussian_filter(small, (0, smoothing, smoothing))
     detail -= gaussian_filter(detail, (0, 3, 3))
     return detail / np.sqrt(gaussian_filter(detail * detail, (0, 3, 3)) + _NOISE**2)
+
+
+def compare(squares: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Register pairs of photos from coarse to fine, as long as they agree enough.
+
+    Parameters
+    ----------
+    squares : uint8 array of shape (n, SIDE, SIDE)
+        From `grey_squares`.
+    pairs : int array of shape (k, 3)
+        Rows a and b of `squares`, and the orientation of b.
+
+    Returns
+    -------
+    float32 array of shape (k, 4)
+        The correlation of the registered local contrast, and lowest, border and tiles of `compare_tiles`; NaN for
+        pairs that are ruled out on a coarse level.
+    """
+    scores = np.full((len(pairs), 4), np.nan, dtype=np.float32)
+    rows, maps = np.arange(len(pairs)), identity_maps(len(pairs))
+    for side, steps, enough in _LEVELS:
+        a, b, orientation = pairs[rows].T
+        first, second = squares[a], orient_each(squares[b], orientation)
+        fixed, moving = local_contrast(first, side), local_contrast(second, side)
+        maps = register(fixed, moving, maps, steps=steps)
+        correlation = overlap_correlation(fixed, moving, maps)
+        agree = correlation >= enough
+        if not agree.any():
+            return scores
+        rows, maps = rows[agree], maps[agree]
+    tiles = compare_tiles(first[agree], second[agree], maps)
+    scores[rows] = np.column_stack([correlation[agree], tiles])
+    return scores
+
+
+def kinds(scores: np.ndarray, orientation: np.ndarray) -> np.ndarray:
+    """Return "duplicate", "near-duplicate" or "unrelated" for each row of scores from `compare`."""
+    correlation, lowest, border, tiles = scores.T
+    same_scene = (correlation >= SAME_SCENE) & ~np.isnan(lowest)
+    duplicate = same_scene & (lowest >= DUPLICATE)
+    same_scene &= (border >= _SCENE_BORDER) & (tiles >= _SCENE_TILES) & (orientation == 0)
+    return np.select([duplicate, same_scene], ["duplicate", "near-duplicate"], "unrelated")
 
 
 def identity_maps(count: int) -> np.ndarray:

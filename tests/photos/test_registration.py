@@ -1,11 +1,11 @@
-"""Tests of phototransfer.audit.registration."""
+"""Tests of phototransfer.photos.registration."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from builders import draw
-from phototransfer.audit import registration
+from phototransfer.photos import registration
 
 SIDE = 64
 
