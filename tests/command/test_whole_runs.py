@@ -211,9 +211,8 @@ def test_duplicates_are_dropped_on_demand(project):
     assert metrics["accuracy"]["test_without_leaks"] == metrics["accuracy"]["test"]
 
 
-@pytest.mark.parametrize(
-    "backbone, size", [("ResNet50", 224), pytest.param("InceptionV3", 299, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("backbone, size", [("ResNet50", 224), ("InceptionV3", 299)])
 def test_networks_of_the_published_projects_run_end_to_end(project, backbone, size):
     settings = SCORE_ONLY | {"BACKBONE": backbone, "WEIGHTS": None, "EPOCHS": 1}
     done = project.run(DATASET="photos/pets", **settings)

@@ -144,4 +144,4 @@ def test_scenes_across_the_splits_of_the_owner_are_said(table):
     photos = table({"cat": [*film(1, 6), *different(6)], "dog": different(12, 50)})
     photos["split"] = ["train", "train", "test"] * 8
     notes = group_near_duplicates(photos).notes
-    assert len(notes) == 1 and "2 of 8 test photos" in notes[0]
+    assert len(notes) == 1 and "2 of 8" in notes[0]

@@ -73,9 +73,9 @@ def _given_splits_note(scenes: pd.Series, labels: pd.Series, split: pd.Series) -
     if not repeated:
         return []
     return [
-        f"At least {repeated:,} of {plural(int(in_test.sum()), 'test photo')} show the picture or the scene of a "
-        "training or validation photo, as frames of one recording do. The splits are kept as they are: the score may "
-        "be too good for photos of other scenes."
+        "Test photos with the picture or the scene of a training or validation photo, as frames of one recording "
+        f"have: at least {repeated:,} of {int(in_test.sum()):,}. The splits are kept as they are, so the score may be "
+        "too good for photos of other scenes."
     ]
 
 
