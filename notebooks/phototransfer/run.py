@@ -32,6 +32,8 @@ NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
 _PICTURE = files.PROJECT / "docs" / "predictions.jpg"
 _KERNEL_START_SECONDS = 180  # a busy machine can need this long
 _COMPUTED = object()
+#: Errors whose message says what is wrong and what to do; the name of others helps whoever is asked about them.
+_EXPLAINED = ("UnclearFolder", "ValueError", "OSError", "FileNotFoundError")
 
 
 def main(options: list[str]) -> int:
@@ -157,7 +159,8 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
         with (folder / "kernel.log").open("wb") as log, redirected_stderr(log.fileno()):
             papermill_command.main([*arguments, *options], standalone_mode=False)
     except PapermillExecutionError as error:
-        failure = f"Stopped: {error.ename}: {error.evalue}"
+        kind = "" if error.ename in _EXPLAINED else f"{error.ename}: "
+        failure = f"Stopped: {kind}{error.evalue}"
     except DeadKernelError:
         failure = "Stopped: the notebook's process ended, most likely because the memory was full."
     if not name_file.exists():  # the run ended before its folder was created

@@ -65,7 +65,8 @@ def run(case: Case, folder: Path) -> Outcome:
 def describe(outcome: Outcome) -> str:
     """Return the right column of the table."""
     if outcome.prepared is None:
-        return "the run stops with a question: " + outcome.question.partition(": ")[2].replace("\n", " ")
+        question = outcome.question.partition(": ")[2].partition(" On the command line")[0]
+        return f"the run stops with a question: {question}"
     layout = outcome.prepared.layout
     classes = f"{plural(len(outcome.prepared.photos), 'photo')} of {shorten_list(layout.classes, 3)}"
     parts = [f"{layout.shape}: {classes}"]
@@ -141,6 +142,21 @@ def _save(picture: Image.Image, path: Path) -> None:
 
 
 LISTED = listed()
+IN_SPLITS = {
+    f"{split}/{n}{split}.jpg": (KINDS[n % 2], "val" if split == "valid" else split)
+    for split in ("train", "valid", "test")
+    for n in range(1, 11)
+}
+OWN_SPLITS = {f"images/{n}.jpg": (KINDS[n % 2], "test" if n > 12 else "train") for n in range(1, 21)}
+VAL_ONLY = {f"val/images/val_{n}.JPEG": (KINDS[n % 2], "val") for n in range(1, 9)}
+
+
+def tables_in_splits(name: str, header: str, line: str) -> dict[str, str]:
+    """Return one table per split folder."""
+    parts = {split: {k: v for k, v in IN_SPLITS.items() if k.startswith(split)} for split in ("train", "valid", "test")}
+    return {f"{split}/{name}": csv_of(header, line, part) for split, part in parts.items()}
+
+
 NUMBERED = listed("images/{n:06d}.jpg")
 IN_TRAIN = {path: (kind, "train") for path, (kind, _) in listed("train/{n}.jpg").items()}
 PARTS = listed("part_1/ISIC_{n:07d}.jpg", 8) | listed("part_2/ISIC_{n}000000.jpg", 8)
@@ -241,6 +257,49 @@ ALL = [
             )
             + csv_of("", "640,480,{name},{kind},3{n},4{n}", LISTED).lstrip("\n")
         },
+    ),
+    Case(
+        "`pets`, `pets-test-set`", pets("pets/{kind}/{n}.jpg", "train") | pets("pets-test-set/{kind}/9{n}.jpg", "test")
+    ),
+    Case(
+        "`train_cat_1.jpg`, `test_dog_1.jpg`",
+        pets("train_{kind}_{n}.jpg", "train") | pets("test_{kind}_9{n}.jpg", "test"),
+    ),
+    Case(
+        "`metadata.csv` in each split folder",
+        IN_SPLITS,
+        tables=tables_in_splits("metadata.csv", "file_name,label", "{name},{kind}"),
+    ),
+    Case(
+        "`_classes.csv` in each split folder, one column per class",
+        IN_SPLITS,
+        tables=tables_in_splits("_classes.csv", "filename, cat, dog", "{name}, {cat}, {dog}"),
+    ),
+    Case(
+        "a column `is_test`",
+        OWN_SPLITS,
+        tables={
+            "labels.csv": "file,emotion,is_test\n"
+            + "".join(f"{k},{v[0]},{v[1] == 'test'}\n" for k, v in OWN_SPLITS.items())
+        },
+    ),
+    Case(
+        "class folders in train, a list for `val/images`, `test/images` without classes",
+        pets("train/{kind}/images/{n}.JPEG", "train") | VAL_ONLY,
+        pictures("test/images/{n}.JPEG"),
+        {"val/val_annotations.txt": "".join(f"{k.rsplit('/', 1)[1]}\t{v[0]}\t0\t0\t9\n" for k, v in VAL_ONLY.items())},
+    ),
+    Case(
+        "a list with spaces: `photos/1.jpg 0`",
+        {path: (str(KINDS.index(kind)), None) for path, (kind, _) in LISTED.items()},
+        tables={"train_list.txt": "".join(f"{k} {KINDS.index(v[0])}\n" for k, v in LISTED.items())},
+    ),
+    Case(
+        "ages instead of classes",
+        {},
+        tuple(LISTED),
+        {"train.csv": csv_of("id,age", "{name},3{n}.5", LISTED)},
+        asks=True,
     ),
     Case(
         "two columns that could be the class",

@@ -28,6 +28,7 @@ _PICTURES = word_set("""
     .apng .dcm .dng .cr2 .nef .arw
 """)
 _LEVEL = re.compile(r"folder (\d+)")
+_ANSWERS = 'Write LABELS = "folder 2", LABELS = "file names" or LABELS = "labels.csv: file, class".'
 _AGREE = 0.98  # of the photos have the same class in a table and in the folders, which then say the same
 
 
@@ -141,15 +142,15 @@ def _find_labels(
     choice = parse_choice(labels) if labels else None
     table = _read_tables(folder, files, pictures, choice)
     if table is None and choice:
-        raise UnclearFolder(f"LABELS = {labels!r}: no such table with names of the photos is in {folder}.")
+        raise UnclearFolder(folder, f"no table {labels!r} with names of photos is there, as LABELS says. {_ANSWERS}")
     if table is not None and not choice:
         table = _compare(folder, table, by_folder, pictures)
     if table is None:
         if by_folder.question:
-            raise UnclearFolder(f"{folder}: {by_folder.question}")
+            raise UnclearFolder(folder, by_folder.question)
         return by_folder, None
     if table.question:
-        raise UnclearFolder(f"{folder}: {table.question}")
+        raise UnclearFolder(folder, table.question)
     return by_folder, table
 
 
@@ -185,8 +186,9 @@ def _compare(
     name = str(table.tables[0])
     one, other = next(pair for pair in both if name_key(pair[0]) != name_key(pair[1]))
     raise UnclearFolder(
-        f"{folder}: The names of the folders and {name} give different classes, {one} and {other} for one photo. Set "
-        f'LABELS = "{name}" to use the table, or LABELS = "folder N" to use the N-th folder in each path.'
+        folder,
+        f"the names of the folders and {name} give different classes, {one} and {other} for one photo. Set "
+        f'LABELS = "{name}" to use the table, or LABELS = "folder N" to use the N-th folder in each path.',
     )
 
 

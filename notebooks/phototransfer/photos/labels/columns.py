@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from phototransfer.console import shorten_list
 from phototransfer.photos.layout.class_names import name_key
-from phototransfer.photos.layout.tree import split_word
+from phototransfer.photos.layout.tree import split_word, word_set
 
 _WORDS = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])")
 _NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|\.\d+)([eE][+-]?\d+)?")
@@ -17,23 +17,19 @@ _PARTS = re.compile(r"[|;,+&/]|\s+")
 _EMPTY = {"", "nan", "NaN", "null", "NULL", "NA", "N/A", "n/a", "#N/A", "<NA>"}  # "None" may be a class
 
 
-def _words(text: str) -> set[str]:
-    return set(text.split())
-
-
-_CLASS_WORDS = _words(
+_CLASS_WORDS = word_set(
     "label labels class classes target y breed category categories species diagnosis diagnose dx classname "
     "classid labelid labelname gt truth taxon taxonomy classe clase klasse kategorie categoria etiqueta rasse "
     "raza razza race espece especie specie bezeichnung groundtruth"
 )
-_LIKELY_WORDS = _words(
+_LIKELY_WORDS = word_set(
     "type kind variety cultivar disease genus family order level grade stage severity condition finding findings "
     "emotion expression style scene object animal plant fruit flower defect material quality pathology tag tags "
     "result outcome subtype group cell art typ tipo name scientific common individual identity whale"
 )
 #: They say only in which form the class is given: class_name, label_id, target_idx.
-_FORM_WORDS = _words("name names id ids idx index code num number no nr str string text desc description encoded int")
-_OTHER_WORDS = _words(
+_FORM_WORDS = word_set("name names id ids idx index code num number no nr str string text desc description encoded int")
+_OTHER_WORDS = word_set(
     "width height w h x y xmin xmax ymin ymax x1 x2 y1 y2 roi bbox box boxes area size age confidence conf score "
     "prob probability lat latitude lon long longitude date time timestamp year month day url link path file "
     "filename caption comment comments note notes sex gender side laterality view position site localization "
@@ -206,8 +202,10 @@ def find_split(columns: Mapping[str, Sequence[str]]) -> tuple[str, dict[str, str
             continue
         splits = {value: split_word(value) for value in values}
         named = bool(_SPLIT_HEADERS & set(words)) and not set(words) & _CLASS_WORDS
-        if "is" in words and "train" in "".join(words) and values <= {"0", "1", "True", "False", "true", "false"}:
-            splits = {value: "train" if value.lower() in ("1", "true") else "test" for value in values}
+        said = split_word("_".join(word for word in words if word != "is"))
+        if "is" in words and said in ("train", "test") and _is_binary(values):  # is_training_image, is_test
+            other = "test" if said == "train" else "train"
+            splits = {value: said if value.lower() in ("1", "1.0", "true") else other for value in values}
             named = True
         kinds = set(splits.values())
         if None not in kinds and (named or (len(kinds) > 1 and "train" in kinds)):

@@ -1,7 +1,9 @@
 """How a folder was understood, for the reader to check before anything is trained."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from phototransfer.console import plural, shorten_list
@@ -10,7 +12,20 @@ _SHOWN_CLASSES = 8
 
 
 class UnclearFolder(ValueError):
-    """A folder can be understood in more than one way. The message says what was seen, and how to answer."""
+    """A folder can be understood in more than one way. The message says what was seen, and how to answer.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the data set.
+    question : str
+        What was seen, and the settings LABELS that answer it.
+    """
+
+    def __init__(self, folder: Path, question: str) -> None:
+        answer = re.search(r'LABELS = "([^"]+)"', question)
+        hint = f" On the command line: -p LABELS '{answer[1]}', with these quotes." if answer else ""
+        super().__init__(f"{folder}: {question}{hint}")
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,9 @@ def read_level(root: Folder, level: int) -> FolderLayout:
         layout.splits, layout.shape = split_folders, "split folders"
     else:
         layout.class_folders = {parts: (label, None) for parts, (label, _) in layout.class_folders.items()}
+    together = sorted({file.parts[level - 2] for file in root.all_files() if level > 1 and len(file.parts) > level})
+    if not layout.splits and len(together) > 1:
+        layout.notes.append(f"The photos in {shorten_list(together)} are taken together.")
     return layout
 
 
