@@ -154,6 +154,7 @@ def test_the_saved_model_gives_the_predictions_of_the_table(first, project):
         assert answer["probability"] == pytest.approx(row.probability, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_saved_model_exports_to_onnx(first, project, tmp_path):
     import onnxruntime
 
@@ -201,6 +202,7 @@ def test_another_head_computes_no_features_and_what_is_off_is_null(first, projec
     assert json.loads(lines[-1])["run"] == "second"
 
 
+@pytest.mark.slow
 def test_duplicates_are_dropped_on_demand(project):
     run_settings = {"FIGURES": False, "CV_FOLDS": 0, "DUPLICATES": "drop"}
     project.run(DATASET="photos/duplicated", RUN="dropped", **run_settings, **QUICK)

@@ -123,4 +123,4 @@ def test_a_fault_at_each_write(table, tmp_path, error, first, monkeypatch):
         assert {path.name for path in cache.iterdir()} == names
         if faults.calls < number:
             break
-    assert failed > 1
+    assert failed > 0

@@ -62,6 +62,7 @@ def mounted(place: Path, commands: str) -> list[str]:
     return prefix
 
 
+@pytest.mark.slow
 def test_without_a_home_folder_from_any_working_directory(place):
     expected = f"used 12 in {place}/data/photos/prepared"
     assert run(place, cwd="/") == run(place, cwd=str(NOTEBOOKS)) == run(place, cwd=str(place)) == expected
