@@ -12,8 +12,6 @@ import contextlib
 import io
 import os
 import struct
-import sys
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,11 +24,10 @@ import numpy as np
 from PIL import Image
 
 from builders import draw
-from phototransfer.files import atomic_write
+from photos.readme_table import ReadmeTable
 from phototransfer.photos import Prepared, Source, prepare
 
-README = Path(__file__).resolve().parents[2] / "data" / "README.md"
-BEGIN, END = "<!-- made by tests/photos/hostile.py: begin -->\n", "<!-- made by tests/photos/hostile.py: end -->\n"
+TABLE = ReadmeTable("hostile.py")
 VALID = 5
 SIZE = (96, 72)
 FINE = {"quality": 98, "subsampling": 0}
@@ -120,13 +117,6 @@ def table(outcome_of: Callable[[Case], Outcome]) -> str:
         lines += ["", f"| {section} | what happens |", "|---|---|"]
         lines += [f"| {case.about} | {describe(case, outcome_of(case))} |" for case in cases]
     return "\n".join(lines[1:]) + "\n"
-
-
-def in_readme(text: str) -> str:
-    """Return data/README.md with this table in it."""
-    readme = README.read_text(encoding="utf-8")
-    head, _, rest = readme.partition(BEGIN)
-    return head + BEGIN + text + END + rest.partition(END)[2]
 
 
 def _valid() -> set[str]:
@@ -572,9 +562,4 @@ ALL = [case for cases in SECTIONS.values() for case in cases]
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        new_table = table(lambda case: run(case, Path(scratch, str(ALL.index(case)))))
-    if "--write" in sys.argv:
-        with atomic_write(README) as partial:
-            partial.write_text(in_readme(new_table), encoding="utf-8")
-    print(new_table)
+    TABLE.make(ALL, run, table)

@@ -1,14 +1,14 @@
 """Folders as people keep them, and how each is read.
 
-cd tests
-../.venv/bin/python -m photos.layouts            prints the table of folders and outcomes
-../.venv/bin/python -m photos.layouts --write    writes it into data/README.md, which test_layouts.py checks
+    cd tests
+    ../.venv/bin/python -m photos.layouts            prints the table of folders and outcomes
+    ../.venv/bin/python -m photos.layouts --write    writes it into data/README.md, which test_layouts.py checks
+
+A case writes photos, and says which of them are used with which class and split, or that the run asks.
 """
 
 import contextlib
 import io
-import sys
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,12 +16,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from builders import draw
+from photos.readme_table import ReadmeTable
 from phototransfer.console import plural, shorten_list
-from phototransfer.files import atomic_write
 from phototransfer.photos import Prepared, Source, prepare
 
-README = Path(__file__).resolve().parents[2] / "data" / "README.md"
-BEGIN, END = "<!-- made by tests/photos/layouts.py: begin -->\n", "<!-- made by tests/photos/layouts.py: end -->\n"
+TABLE = ReadmeTable("layouts.py")
 KINDS = ("cat", "dog")
 
 Used = dict[str, tuple[str, str | None]]
@@ -87,13 +86,6 @@ def table(outcome_of: Callable[[Case], Outcome]) -> str:
     for case in ALL:
         lines.append(f"| {case.about} | {describe(outcome_of(case)).replace('|', '/')} |")
     return "\n".join(lines) + "\n"
-
-
-def in_readme(new_table: str) -> str:
-    """Return the text of data/README.md with the table in its place."""
-    text = README.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    return before + BEGIN + new_table + END + rest.partition(END)[2]
 
 
 def pets(pattern: str, split: str | None = None, *, numbers: range = range(1, 9)) -> Used:
@@ -318,9 +310,4 @@ ALL = [
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory() as scratch:
-        new_table = table(lambda case: run(case, Path(scratch, str(ALL.index(case)))))
-    if "--write" in sys.argv:
-        with atomic_write(README) as partial:
-            partial.write_text(in_readme(new_table), encoding="utf-8")
-    print(new_table)
+    TABLE.make(ALL, run, table)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from photos import hostile
+from photos.readme_table import README
 from phototransfer.photos import Source, prepare
 
 pytestmark = [
@@ -59,9 +60,9 @@ def test_a_thousand_classes_are_all_there(outcome_of):
 
 
 def test_the_table_in_the_readme_is_what_happens(outcome_of):
-    readme = hostile.README.read_text(encoding="utf-8")
-    assert hostile.in_readme(hostile.table(outcome_of)) == readme, "see the first lines of hostile.py"
-    assert readme.count(hostile.BEGIN) == readme.count(hostile.END) == 1
+    readme = README.read_text(encoding="utf-8")
+    assert hostile.TABLE.in_readme(hostile.table(outcome_of)) == readme, "see the first lines of hostile.py"
+    assert readme.count(hostile.TABLE.begin) == readme.count(hostile.TABLE.end) == 1
 
 
 def test_all_cases_in_one_folder(tmp_path):

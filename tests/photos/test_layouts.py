@@ -6,6 +6,7 @@ from functools import cache
 import pytest
 
 from photos import layouts
+from photos.readme_table import README
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows allows no backslash in the name of a file")
 
@@ -33,5 +34,5 @@ def test_read_as_meant_or_asked(case, outcome_of):
 
 
 def test_the_table_in_the_readme_is_what_happens(outcome_of):
-    readme = layouts.README.read_text(encoding="utf-8")
-    assert layouts.in_readme(layouts.table(outcome_of)) == readme, "see the first lines of layouts.py"
+    readme = README.read_text(encoding="utf-8")
+    assert layouts.TABLE.in_readme(layouts.table(outcome_of)) == readme, "see the first lines of layouts.py"

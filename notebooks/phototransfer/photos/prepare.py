@@ -125,7 +125,7 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int, l
         store = Store(source.folder, folder)
         new = store.update(list(scan.photos["original"]))
         rows = _rows(scan.photos, store)
-        notes = _add_groups(rows, folder)
+        notes = _add_groups(rows, store)
         if scan.layout.group_column:
             notes += _unite_owner_groups(rows, scan.layout.group_column)
         left_out = _leave_out_classes(rows, scan.empty_classes)
@@ -166,10 +166,10 @@ def _rows(files: pd.DataFrame, store: Store) -> pd.DataFrame:
     return rows
 
 
-def _add_groups(rows: pd.DataFrame, folder: Path) -> list[str]:
+def _add_groups(rows: pd.DataFrame, store: Store) -> list[str]:
     """Write the groups of near-duplicates into the rows of photos, and return notes for the owner."""
     photos = rows[rows["reason"] == ""]
-    found = group_near_duplicates(photos.assign(path=[str(folder / ".photos" / name) for name in photos["stored"]]))
+    found = group_near_duplicates(photos.assign(path=[str(store.stored_path(name)) for name in photos["stored"]]))
     rows.loc[photos.index, "group"] = found.numbers
     return found.notes
 

@@ -13,20 +13,15 @@ import pandas as pd
 from phototransfer.console import plural
 from phototransfer.photos.labels import LabelChoice, TableLabel, TableLabels, parse_choice, read_label_tables
 from phototransfer.photos.layout import Layout, UnclearFolder
-from phototransfer.photos.layout.class_names import describe_merged, merge_spellings, name_key
+from phototransfer.photos.layout.class_names import describe_merged, map_one_to_one, merge_spellings, name_key
 from phototransfer.photos.layout.folders import NO_CLASS, FolderLayout, read_file_names, read_folders, read_level
 from phototransfer.photos.layout.left_out import find_copies, find_masks
-from phototransfer.photos.layout.tree import Parts, build_tree, word_set
+from phototransfer.photos.layout.tree import Parts, build_tree, outermost
 from phototransfer.photos.splits import SPLIT_ORDER
-from phototransfer.photos.walk import is_hidden, walk
+from phototransfer.photos.walk import PICTURE_ENDINGS, is_hidden, walk
 
 _TABLES = (".csv", ".tsv", ".txt")
 _OTHER_LABELS = (".json", ".xlsx", ".xls", ".xml", ".parquet", ".mat", ".pkl")  #: may hold labels, and are not read
-#: Endings that are taken for photos to find the shape of a folder. Whether a file is a photo, its content decides.
-_PICTURES = word_set("""
-    .jpg .jpeg .jpe .jfif .png .gif .webp .tif .tiff .bmp .dib .ppm .pgm .pbm .pnm .jp2 .j2k .heic .heif .avif .mpo
-    .apng .dcm .dng .cr2 .nef .arw
-""")
 _LEVEL = re.compile(r"folder (\d+)")
 _ANSWERS = 'Write LABELS = "folder 2", LABELS = "file names" or LABELS = "labels.csv: file, class".'
 _AGREE = 0.98  # of the photos have the same class in a table and in the folders, which then say the same
@@ -72,7 +67,9 @@ def scan_folder(folder: Path, ignore: Iterable[str] = (), labels: str | None = N
     names, folders, skipped = walk(folder, set(ignore))
     files = _with_paths(names)
     original_of = {file.path: file.original for file in files}
-    pictures = [file.path for file in files if file.path.suffix.lower() in _PICTURES] or [file.path for file in files]
+    pictures = [file.path for file in files if file.path.suffix.lower()[1:] in PICTURE_ENDINGS] or [
+        file.path for file in files
+    ]
 
     def path_of(path: PurePosixPath) -> Path:
         return folder / original_of[path]
@@ -171,8 +168,7 @@ def _compare(
     both = [(in_folders[path], row.label) for path, row in table.labels.items() if path in in_folders]
     pairs = Counter((name_key(in_folder), name_key(in_table)) for in_folder, in_table in both)
     same = sum(count for (one, other), count in pairs.items() if one == other)
-    renamed = len(pairs) == len({one for one, _ in pairs}) == len({other for _, other in pairs})
-    if renamed or same >= _AGREE * pairs.total():
+    if map_one_to_one(pairs) or same >= _AGREE * pairs.total():
         adds = any(path not in in_folders for path in table.labels)
         if not (adds or table.split_column or table.group_column):
             return None
@@ -213,10 +209,8 @@ def _label(
 
 
 def _reason(path: PurePosixPath, left_out: dict[Parts, str]) -> str:
-    if not left_out:
-        return ""
-    lengths = range(1, len(path.parts) + 1)
-    return next((left_out[path.parts[:length]] for length in lengths if path.parts[:length] in left_out), "")
+    place = outermost(path.parts, left_out) if left_out else None
+    return "" if place is None else left_out[place]
 
 
 def _describe(
@@ -266,13 +260,10 @@ def _count_left_out(
     """Return what is left out by folder, with the number of files and the reason."""
     counts: Counter[tuple[str, str]] = Counter()
     for path in files:
-        if table and path in table.tables:
-            continue
-        for length in range(1, len(path.parts) + 1):
-            if reason := left_out.get(path.parts[:length]):
-                folder = path.parent if length == len(path.parts) else PurePosixPath(*path.parts[:length])
-                counts[f"{folder}", reason] += 1
-                break
+        place = outermost(path.parts, left_out)
+        if place is not None and not (table and path in table.tables):
+            folder = path.parent if place == path.parts else PurePosixPath(*place)
+            counts[f"{folder}", left_out[place]] += 1
     shown = {folder: f"{plural(count, 'file')}: {reason}" for (folder, reason), count in counts.items()}
     tables = {name: why for name, why in (table.ignored if table else {}).items() if ": " not in name}
     return shown | tables  # what is said of the columns of a table is too much for a summary

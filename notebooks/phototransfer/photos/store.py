@@ -63,7 +63,7 @@ class Store:
                     raise OSError(errno.ENOSPC, "Not enough space on the disk, nothing was written.")
                 self._save()  # before photos are removed: what is in a tree always has its name in the index
                 for name in stale:
-                    (self._folder / _STORE / name).unlink(missing_ok=True)
+                    self.stored_path(name).unlink(missing_ok=True)
                 self._read(new)
                 # A range is known when all files are read: those that were scaled by another one are prepared again.
                 if outside := self._outside_ranges():
@@ -84,6 +84,10 @@ class Store:
         """Return the values of each original that has more than 8 bits."""
         return {original: as_depth(row["depth"]) for original, row in self.index.items() if row["depth"]}
 
+    def stored_path(self, name: str) -> Path:
+        """Return where the prepared photo of this name is, the `stored` of its row."""
+        return self._folder / _STORE / name
+
     def lay_out(self, photos: pd.DataFrame, root: Path) -> list[str]:
         """Make a tree contain exactly the given photos, touching only what changed, and return the path of each.
 
@@ -93,7 +97,7 @@ class Store:
         stored = {}
         for split, label, original in photos[["split", "label", "original"]].itertuples(index=False):
             name = self.index[original]["stored"]
-            stored[root / split / label / name] = self._folder / _STORE / name
+            stored[root / split / label / name] = self.stored_path(name)
         for path, source in stored.items():
             if stamp(path) != stamp(source):
                 with atomic_write(path) as partial_file:
@@ -134,7 +138,7 @@ class Store:
         row = self.index.get(original)
         if self._outdated or row is None or Stamp(row["size"], row["mtime_ns"]) != stamp(self._source / original):
             return False
-        return bool(row["reason"]) or stamp(self._folder / _STORE / row["stored"]).size == row["jpeg_bytes"]
+        return bool(row["reason"]) or stamp(self.stored_path(row["stored"])).size == row["jpeg_bytes"]
 
     def _outside_ranges(self) -> list[str]:
         ranges = self.ranges()
@@ -175,7 +179,7 @@ class Store:
         else:
             row |= asdict(photo) | {"stored": _stored_name(original), "jpeg_bytes": len(photo.jpeg)}
             del row["jpeg"]
-            with atomic_write(self._folder / _STORE / row["stored"]) as partial_file:
+            with atomic_write(self.stored_path(row["stored"])) as partial_file:
                 partial_file.write_bytes(photo.jpeg)
         self.index[original] = row
 

@@ -4,6 +4,11 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
+#: Endings of the names of pictures. Whether a file is a photo, its content decides.
+PICTURE_ENDINGS = (
+    *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "tif", "tiff", "bmp", "dib", "ppm", "pgm", "pbm"),
+    *("pnm", "jp2", "j2k", "heic", "heif", "avif", "mpo", "dcm", "dng", "cr2", "nef", "arw"),
+)
 _SYSTEM_FILES = {"thumbs.db", "desktop.ini", "ehthumbs.db", "icon\r", ".ds_store", ".directory"}
 _SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 _MAX_DEPTH = 100

@@ -2,12 +2,12 @@
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from phototransfer.console import shorten_list
-from phototransfer.photos.layout.class_names import name_key
+from phototransfer.photos.layout.class_names import map_one_to_one, name_key
 from phototransfer.photos.layout.tree import split_word, word_set
 
 _WORDS = re.compile(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])")
@@ -313,11 +313,7 @@ def _without_other_spellings(top: list[Classes], rest: list[Classes]) -> list[Cl
 def _same_classes(one: Classes, other: Classes) -> bool:
     """Return whether two columns map one to one."""
     pairs = {(tuple(a), tuple(b)) for a, b in zip(one.labels, other.labels, strict=True) if a and b}
-    both: dict[int, set[tuple[str, ...]]] = defaultdict(set)
-    for pair in pairs:
-        both[0].add(pair[0])
-        both[1].add(pair[1])
-    return len(pairs) == len(both[0]) == len(both[1]) > 1
+    return len(pairs) > 1 and map_one_to_one(pairs)
 
 
 def _split_classes(text: str, all_names: set[str]) -> list[str]:

@@ -10,10 +10,9 @@ from unicodedata import normalize
 from urllib.parse import unquote
 
 from phototransfer.photos.layout.tree import split_word
+from phototransfer.photos.walk import PICTURE_ENDINGS
 
-_PICTURE = re.compile(
-    r"\.(jpe?g?|jfif|j2k|jp2|png|apng|gif|webp|tiff?|bmp|dib|p[bgnp]m|hei[cf]|avif|mpo|dcm|dng|cr2|nef|arw)$", re.I
-)
+_PICTURE = re.compile(rf"\.({'|'.join(PICTURE_ENDINGS)})$", re.IGNORECASE)
 _ADDRESS = re.compile(r"^[a-zA-Z][a-zA-Z0-9+.\-]+://")
 _DRIVE = re.compile(r"^[a-zA-Z]:/")
 _WHOLE_NUMBER = re.compile(r"(\d+)\.0+")

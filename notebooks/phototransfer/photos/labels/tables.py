@@ -11,7 +11,7 @@ from phototransfer.photos.labels.columns import is_empty
 from phototransfer.photos.labels.files import per_photo
 from phototransfer.photos.labels.names import PhotoNames, split_of_table
 from phototransfer.photos.labels.one_table import LabelChoice, Reading, parse_choice, read_labels_of
-from phototransfer.photos.layout.class_names import name_key
+from phototransfer.photos.layout.class_names import map_one_to_one, name_key
 from phototransfer.photos.layout.tree import split_word, words_of
 
 __all__ = ["LabelChoice", "TableLabel", "TableLabels", "parse_choice", "read_label_tables"]
@@ -211,8 +211,7 @@ def _disagree(one: Reading, other: Reading) -> bool:
     common = first.keys() & second.keys()
     pairs = {(first[file], second[file]) for file in common}
     if not common or (one.classes and other.classes and one.classes.columns != other.classes.columns):
-        same = len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
-        return bool(common) and not same and len(common) > _OVERLAP * min(len(first), len(second))
+        return bool(common) and not map_one_to_one(pairs) and len(common) > _OVERLAP * min(len(first), len(second))
     return any(a != b for a, b in pairs)
 
 
@@ -220,8 +219,3 @@ def _class_of_files(reading: Reading) -> dict[PurePosixPath, str]:
     classes = reading.classes.labels if reading.classes else []
     rows = zip(reading.names, classes, strict=True) if classes else []
     return {file: name_key("|".join(labels)) for name, labels in rows for file in reading.match.files[name]}
-
-
-def _same(one: Sequence[str], other: Sequence[str]) -> bool:
-    pairs = set(zip(one, other, strict=True))
-    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})

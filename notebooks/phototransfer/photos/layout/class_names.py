@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 
 from phototransfer.files import safe_name
 
@@ -13,6 +13,12 @@ _SPACES = re.compile(r"\s+")
 def name_key(name: str) -> str:
     """Return a name without what does not make it another one: case, spaces and the form of Unicode characters."""
     return _SPACES.sub("", unicodedata.normalize("NFC", name)).casefold()
+
+
+def map_one_to_one(pairs: Collection[tuple[Hashable, Hashable]]) -> bool:
+    """Return whether the pairs give each name on one side one name on the other: the same classes in other words."""
+    different = set(pairs)
+    return len(different) == len({one for one, _ in different}) == len({other for _, other in different})
 
 
 def merge_spellings(labels: Iterable[str]) -> dict[str, str]:

@@ -10,6 +10,7 @@ from phototransfer.photos.layout.file_names import classes_in_names
 from phototransfer.photos.layout.tree import (
     Folder,
     Parts,
+    innermost,
     is_only_split_word,
     is_part,
     means_photos,
@@ -54,15 +55,13 @@ class FolderLayout:
         """Return the class and split of a file, None if it has none."""
         if path in self.named_files:
             return self.named_files[path]
-        for length in range(len(path.parts) - 1, -1, -1):
-            if path.parts[:length] in self.class_folders:
-                return self.class_folders[path.parts[:length]]
-        return None
+        folder = innermost(path.parts[:-1], self.class_folders)
+        return None if folder is None else self.class_folders[folder]
 
     def split_of(self, path: PurePosixPath) -> str | None:
         """Return the split of the folder that a file is in."""
-        lengths = range(len(path.parts) - 1, 0, -1)
-        return next((self.splits[path.parts[:n]] for n in lengths if path.parts[:n] in self.splits), None)
+        folder = innermost(path.parts[:-1], self.splits)
+        return None if folder is None else self.splits[folder]
 
     def names_classes(self) -> bool:
         """Return whether folders are named like classes, and not like parts of a set (part_1, images)."""
@@ -85,10 +84,12 @@ def read_level(root: Folder, level: int) -> FolderLayout:
     """Read the class from the `level`-th folder of each path, as the owner says; other folders may name splits."""
     layout = FolderLayout(why=f'LABELS = "folder {level}"', elsewhere=f"in fewer than {level} folders")
     split_folders: dict[Parts, str] = {}
+    parents = set()
     for file in root.all_files():
         folders = file.parts[:-1]
         if len(folders) < level:
             continue
+        parents.add(folders[level - 2] if level > 1 else "")
         others = [number for number in range(len(folders)) if number != level - 1]
         number = next((number for number in others if split_word(folders[number]) in ("train", "val", "test")), None)
         split = None if number is None else split_word(folders[number])
@@ -99,9 +100,8 @@ def read_level(root: Folder, level: int) -> FolderLayout:
         layout.splits, layout.shape = split_folders, "split folders"
     else:
         layout.class_folders = {parts: (label, None) for parts, (label, _) in layout.class_folders.items()}
-    together = sorted({file.parts[level - 2] for file in root.all_files() if level > 1 and len(file.parts) > level})
-    if not layout.splits and len(together) > 1:
-        layout.notes.append(f"The photos in {shorten_list(together)} are taken together.")
+    if not layout.splits and len(parents) > 1:
+        layout.notes.append(f"The photos in {shorten_list(sorted(parents))} are taken together.")
     return layout
 
 
@@ -215,10 +215,10 @@ def _read_split_names_without_train(
     if not others:
         labelled = [name for name in split_folders if _labels(contents[name])]
         layout = FolderLayout(why="the folders are named like splits, and no class is in them")
-        layout.splits = {sub.parts: str(split_word(name)) for name, sub in split_folders.items()}
-        layout.left_out = dict.fromkeys(layout.splits, "without a class")
-        layout.splits = {parts: split for parts, split in layout.splits.items() if split != "unlabelled"}
         layout.without_class = list(split_folders.values())
+        layout.left_out = {sub.parts: "without a class" for sub in layout.without_class}
+        splits = {sub.parts: str(split_word(sub.name)) for sub in layout.without_class}
+        layout.splits = {parts: split for parts, split in splits.items() if split != "unlabelled"}
         if labelled:
             layout.question = (
                 f"No folder is named for training photos beside {shorten_list(labelled)}. Rename the folder with the "

@@ -1,7 +1,7 @@
 """The tree of folders that photos are in, and what the words in the names of folders mean."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
@@ -60,6 +60,16 @@ def build_tree(files: Iterable[PurePosixPath]) -> Folder:
             folder = folder.folders.setdefault(name, Folder(file.parts[:number]))
         folder.files.append(file)
     return root
+
+
+def innermost(parts: Parts, known: Container[Parts]) -> Parts | None:
+    """Return the longest beginning of a path that is in `known`, None if there is none."""
+    return next((parts[:length] for length in range(len(parts), -1, -1) if parts[:length] in known), None)
+
+
+def outermost(parts: Parts, known: Container[Parts]) -> Parts | None:
+    """Return the shortest beginning of a path that is in `known`, None if there is none."""
+    return next((parts[:length] for length in range(len(parts) + 1) if parts[:length] in known), None)
 
 
 def skip_wrappers(folder: Folder, *, of_any_name: bool = True) -> Folder:
