@@ -2,8 +2,9 @@
 
 import hashlib
 import os
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,14 @@ from builders import draw
 # The same cases on every machine, however busy it is.
 settings.register_profile("here", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("here")
+
+
+@pytest.fixture(autouse=True)
+def closed_figures() -> Iterator[None]:
+    """Close the figures of each test; importing matplotlib is left to the tests that draw."""
+    yield
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+TEXT_WIDTH = 100  # characters of a line of text
+
 
 @contextmanager
 def quiet_tensorflow() -> Iterator[None]:
@@ -63,7 +65,7 @@ def progress(description: str, total: int, items: Iterable[Any] | None = None, u
 
 
 def wrap_lines(text: str) -> str:
-    """Return text with its long lines broken between words after 100 characters.
+    """Return text with its long lines broken between words after TEXT_WIDTH characters.
 
     List items ("- …") are indented. Lines that begin with a space or a box-drawing character are left as they are.
     """
@@ -71,7 +73,7 @@ def wrap_lines(text: str) -> str:
     for line in text.splitlines():
         drawn = line.startswith((" ", "─"))
         indent = "  " if line.startswith("- ") else ""
-        lines.append(line if drawn else textwrap.fill(line, 100, subsequent_indent=indent))
+        lines.append(line if drawn else textwrap.fill(line, TEXT_WIDTH, subsequent_indent=indent))
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The paths in the settings: where DATASET, PREDICT and WEIGHTS lead to, and whether that can be used."""
+"""The paths in the settings: where DATASET, RELABEL, PREDICT and WEIGHTS lead to, and whether that can be used."""
 
 import difflib
 import mimetypes
@@ -20,6 +20,9 @@ CWD_VARIABLE = "PHOTOTRANSFER_CWD"
 MADE = ("sample", "cats_and_dogs", "stanford_dogs")
 #: What is written into `data/<name>/` and never read as photos.
 DERIVED = ("prepared", "features", "skipped.csv", "source.json", ".lock")
+SUSPECTS = "suspects.csv"  # in the folder of a run: photos whose labels may be wrong, for a person to correct
+#: The columns of it that say which photo has which class; a person fills in the last.
+CORRECTION_COLUMNS = ("original", "digest", "correct_label")
 DOWNLOAD, UNPACKED = "download", "unpacked"  # folders in data/<name>/ with photos that this package put there
 
 _QUOTES = {('"', '"'), ("'", "'"), ("“", "”"), ("„", "“"), ("‘", "’"), ("«", "»"), ("`", "`")}
@@ -87,6 +90,56 @@ def find_dataset(dataset: str, made: Collection[str] = MADE) -> Path:
             f'DATASET = "{found[0]}" or DATASET = "{here}".'
         )
     return path
+
+
+def find_corrections(text: str) -> tuple[list[Path], bool]:
+    """Return the tables of corrections that `RELABEL` may mean.
+
+    Returns
+    -------
+    list of Path
+        The file that it names. A bare "suspects.csv" that is not there means those in models/, newest first.
+    bool
+        Whether they are those in models/, of which each belongs to the data set of its run.
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError
+        There is no such file.
+    """
+    path = find_path(text)
+    if path.is_dir():
+        raise IsADirectoryError(f'{path} is a folder. Give the file in it: RELABEL = "{path / SUSPECTS}"')
+    if path.is_file():
+        return [path], False
+    if text.strip() != SUSPECTS:
+        raise FileNotFoundError(f"there is no file {path}")
+    found = sorted(files.MODELS.glob(f"*/{SUSPECTS}"), key=lambda table: files.stamp(table).mtime_ns, reverse=True)
+    if not found:
+        raise FileNotFoundError(
+            f"there is no file {path}, and no run in {files.MODELS} has a {SUSPECTS}. A run with RELABEL = None and "
+            "CHECKS = True writes one"
+        )
+    return found, True
+
+
+def check_relabel(text: str | None) -> None:
+    """Raise a ValueError if `RELABEL` names no table of corrections; its rows are checked with the photos."""
+    if text is None:
+        return
+    tables, of_runs = find_corrections(text)
+    if of_runs:  # the data set decides which one
+        return
+    with tables[0].open("rb") as file:
+        head = file.read(4096)
+    if head.startswith((b"PK", b"\xd0\xcf\x11\xe0")):
+        raise ValueError(f"{tables[0]} is not a CSV file but a workbook: save it as CSV, and give that file")
+    # In UTF-16, as Excel writes "Unicode text", every second byte of these names is zero.
+    if missing := [name for name in CORRECTION_COLUMNS if name.encode() not in head.replace(b"\0", b"").lower()]:
+        raise ValueError(
+            f"{tables[0]} has no column {' and no column '.join(missing)}. Give a {SUSPECTS} that this notebook wrote, "
+            "with its first line, saved as CSV"
+        )
 
 
 def check_weights(text: str | None) -> None:

@@ -4,6 +4,7 @@ import importlib.metadata
 import io
 import os
 import platform
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from phototransfer import files
-from phototransfer.console import wrap_lines
+from phototransfer.console import TEXT_WIDTH, shorten_list, wrap_lines
 from phototransfer.stats import format_score, format_share
 
 if TYPE_CHECKING:
@@ -24,12 +26,71 @@ if TYPE_CHECKING:
 _PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
 #: Where a runner that started this notebook wants to find the name of the run's folder.
 RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
-#: The questions that the verdicts answer, by their names in metrics.json.
+#: The questions that the checks answer, by their names in metrics.json: what is found is always a problem.
 QUESTIONS = {
     "leaks": "Are test photos in the training set too?",
     "shortcuts": "Shortcuts: can the class be told without its subject?",
+    "background": "Does the background reveal the class?",
+    "files": "Do the files of the classes differ?",
     "shift": "Do the splits differ?",
+    "labels": "Are there wrong labels?",
+    "reliability": "Does the test score differ from cross-validation?",
 }
+#: The result that answers each question.
+_ANSWERED_BY = {
+    "leaks": "score_without_duplicates",
+    "shortcuts": "shortcuts",
+    "background": "shortcuts",
+    "files": "shortcuts",
+    "shift": "shift",
+    "labels": "mislabelled",
+    "reliability": "cross_validation",
+}
+#: States of a finding. BORDERLINE: so near to a threshold that another seed could decide otherwise. NOTHING_FOUND
+#: requires enough power to find something.
+FOUND, BORDERLINE, NOTHING_FOUND = "found", "borderline", "nothing found"
+CANNOT_TELL, NOT_CHECKED = "cannot tell", "not checked"
+STATES = (FOUND, BORDERLINE, NOTHING_FOUND, CANNOT_TELL, NOT_CHECKED)
+#: How much a finding stands in the way of believing the score.
+NO_OBSTACLE, NOTE, DOUBT, SERIOUS = range(4)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one of QUESTIONS. Whatever is printed, drawn or recorded about it comes from here.
+
+    Attributes
+    ----------
+    state : str
+        One of STATES.
+    line : str
+        The answer in a few words; it begins with the state.
+    severity : int
+        NO_OBSTACLE, NOTE, DOUBT or SERIOUS.
+    obstacle, remedy : str
+        For readers without statistics, one sentence each: what stands in the way of believing the score, and what to
+        do about it. Empty only if there is no obstacle.
+    effect : float
+        Estimated effect on the score, 0 if not estimated.
+
+    Raises
+    ------
+    ValueError
+        The line does not begin with the state, the state is unknown, or an obstacle has no sentence.
+    """
+
+    state: str
+    line: str
+    severity: int = NO_OBSTACLE
+    obstacle: str = ""
+    remedy: str = ""
+    effect: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.state not in STATES or not self.line.startswith(self.state):
+            raise ValueError(f"A finding's line must begin with its state, got {self.state!r} and {self.line!r}")
+        if bool(self.obstacle) != (self.severity > NO_OBSTACLE) or bool(self.obstacle) != bool(self.remedy):
+            raise ValueError(f"An obstacle needs a severity, a sentence and a remedy, got {self}")
 
 
 class Result:
@@ -40,6 +101,10 @@ class Result:
     def summary(self) -> str:
         """Return the result in words, one paragraph per line."""
         return ""
+
+    def findings(self) -> dict[str, Finding]:
+        """Return the answers to those of QUESTIONS that the result answers. The summary does not repeat them."""
+        return {}
 
     def plot(self) -> "Figure | None":
         """Return the result as a figure, None if there is nothing to draw."""
@@ -57,6 +122,14 @@ class Result:
         """Return tables to save as CSV files, by name."""
         return {}
 
+    def tables_over(self, folder: Path) -> dict[str, pd.DataFrame]:
+        """Return the tables to save in `folder`; one in which a person may have written keeps what was written."""
+        return self.tables()
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return arrays to save beside the model, by name: see `Report.save_model`."""
+        return {}
+
 
 AnyResult = TypeVar("AnyResult", bound=Result)
 
@@ -69,7 +142,16 @@ class Skipped(Result):
     reason: str
 
     def summary(self) -> str:
-        return self.reason
+        return "" if self.findings() else self.reason
+
+    def findings(self) -> dict[str, Finding]:
+        if not self.reason:
+            return {}
+        line = self.reason[0].lower() + self.reason[1:].rstrip(".")
+        state = CANNOT_TELL if line.startswith(CANNOT_TELL) else NOT_CHECKED
+        if not line.startswith(state):
+            line = f"{state}: {line}"
+        return {question: Finding(state, line) for question, name in _ANSWERED_BY.items() if name == self.name}
 
 
 @dataclass(frozen=True)
@@ -111,6 +193,7 @@ class Report:
         self.settings = settings
         self._results: dict[str, dict[str, Any] | None] = {}
         self._advice: dict[str, list[str]] = {}
+        self.findings: dict[str, Finding] = {}  #: the answers so far, by QUESTIONS
         self._not_computed: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
         self._settings_of: dict[str, dict[str, Any]] = {}
@@ -127,7 +210,7 @@ class Report:
         return files.relative_to_project(self.folder)
 
     def show(self, result: AnyResult) -> AnyResult:
-        """Print a result's summary, show and save its figure, record its numbers and seconds, and return it.
+        """Print a result's answers and summary, show and save its figure, record its numbers, and return it.
 
         The seconds are those since the cell was started, or since the last result that was shown in it.
         """
@@ -136,14 +219,19 @@ class Report:
         self._settings_of[name] = dict(self.settings)
         self._results[name] = result.to_dict()
         self._advice[name] = result.advice()
+        self.findings |= result.findings()
         self._not_computed.pop(name, None)
         if isinstance(result, Skipped) and result.reason:
             self._not_computed[name] = result.reason
         if name == "backbone":
             self._rename_for(self._results[name])
-        for table_name, table in result.tables().items():
+        for table_name, table in result.tables_over(self.folder).items():
             self.save_table(table_name, table)
-        if text := result.summary():
+        answers = [
+            f"{QUESTIONS[key]} {finding.line[0].upper()}{finding.line[1:]}."
+            for key, finding in result.findings().items()
+        ]
+        if text := "\n".join(filter(None, [*answers, result.summary()])):
             print(wrap_lines(text))
         figure = result.plot() if self.settings["FIGURES"] else None
         if figure is not None:
@@ -163,12 +251,14 @@ class Report:
         files.write_table(self.folder / f"{name}.csv", table)
         return self.folder / f"{name}.csv"
 
-    def save_model(self, model: "keras.Model", classes: list[str]) -> Path:
+    def save_model(self, model: "keras.Model", classes: list[str], novelty: Result | None = None) -> Path:
         """Write `model.keras` and the class names in the order of its outputs (`labels.json`); return its path.
 
-        How photos become its input is in `preparation.json`: FIT, and the ranges of photos with more than 8 bits.
+        How photos become its input is in `preparation.json`: FIT, and the ranges of photos with more than 8 bits. What
+        tells whether a photo is unlike the training photos, the arrays of `novelty`, is in `training_features.npz`.
         """
-        path = self.folder / "model.keras"
+        path, training_features = self.folder / "model.keras", self.folder / "training_features.npz"
+        training_features.unlink(missing_ok=True)  # of an earlier model
         with files.temporary_folder(self.folder / "model") as temporary:
             try:
                 model.save(temporary / path.name)
@@ -179,11 +269,21 @@ class Report:
         ranges = (self._results.get("photos") or {}).get("pixels", {}).get("ranges", {})
         files.write_json(self.folder / "preparation.json", {"fit": fit, "ranges": ranges})
         files.write_json(self.folder / "labels.json", classes)
+        if novelty and (arrays := novelty.arrays()):
+            with files.atomic_write(training_features) as partial, partial.open("wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
         return path
 
     def finish(self) -> dict[str, Any]:
         """Write `metrics.json`, add the run's line to `models/runs.jsonl`, and return the metrics."""
         metrics = self.metrics()
+        machine, engine = metrics["machine"], (metrics["features"] or {}).get("engine", "Keras")
+        processor = " ".join([machine["processor"], *machine["instruction_sets"][-1:]])
+        text = (
+            f"The same photos and settings (SEED = {self.settings['SEED']}) give the same figures on the same kind of "
+            f"processor ({processor}) and engine ({engine}). Another one rounds differently, and training adds that up."
+        )
+        print(wrap_lines(text))
         files.write_json(self.folder / "metrics.json", metrics)
         finished = {"finished": datetime.now().isoformat(timespec="seconds")}
         files.append_line(self.folder.parent / "runs.jsonl", finished | metrics)
@@ -203,6 +303,7 @@ class Report:
         photos, backbone = results.pop("photos", {}), results.pop("backbone", {})
         duplicates, clean = results.pop("duplicates", None), results.pop("score_without_duplicates", {})
         accuracy, shortcuts = results.pop("accuracy", {}), results.pop("shortcuts", {})
+        verdict = results.pop("verdict", {})
         trained_with = self._settings_of.get("head", dict(self.settings))
         return {
             "run": self.folder.name,
@@ -230,7 +331,9 @@ class Report:
             "shortcut_effects": shortcuts or None,
             "grad_cam": results.pop("grad_cam", None),
             "shift": results.pop("shift", None),
-            "verdict": results.pop("verdict", None),
+            "conclusion": verdict.get("conclusion"),
+            "verdict": verdict.get("lines"),
+            "states": {question: finding.state for question, finding in self.findings.items()},
             "cross_validation": results.pop("cross_validation", None),
             "comparison_of_heads": results.pop("comparison_of_heads", None),
             "learning_curve": results.pop("learning_curve", None),
@@ -246,6 +349,7 @@ class Report:
             "seconds": self._all_seconds(),
             "settings": trained_with,
             "versions": _versions(),
+            "machine": _machine(),
         }
 
     def _all_seconds(self) -> dict[str, float]:
@@ -290,24 +394,30 @@ class Report:
             Path(path).write_text(self.folder.name, encoding="utf-8")
 
 
-def verdict_box(verdicts: dict[str, str]) -> str:
-    """Return the verdicts, one line per question of QUESTIONS, in a box of text."""
-    rows = [f" {QUESTIONS[name]:<54} {verdict}" for name, verdict in verdicts.items()]
-    rule = "─" * (1 + max(map(len, rows)))
-    return "\n".join(["Can you believe the score?", rule, *rows, rule])
+def verdict_box(verdicts: Mapping[str, str]) -> str:
+    """Return the verdicts, each below its question of QUESTIONS, in a box of text."""
+    rule = "─" * TEXT_WIDTH
+    lines = ["Can you believe the score?", rule]
+    for name, verdict in verdicts.items():
+        lines += [f" {QUESTIONS[name]}", textwrap.indent(textwrap.fill(verdict, TEXT_WIDTH - 4), "    ")]
+    return "\n".join([*lines, rule])
 
 
 def closing_lines(metrics: dict[str, Any]) -> str:
-    """Return the last lines of a run: the score, the network it was measured with, and the verdicts."""
+    """Return the last lines of a run: the conclusion, the score, the network it was measured with, and the verdicts."""
     accuracy, asked = metrics["accuracy"], metrics["fell_back_from"]
     share = accuracy["majority"]
     majority = "" if share is None else f"; always predicting the largest class: {format_share(share)}"
     instead = f" (the weights of {asked} could not be downloaded)" if asked else ""
     score = format_score(accuracy["test_correct"], metrics["photos"]["test"], accuracy["test_ci95"])
-    lines = [
-        f"{metrics['run']}: {metrics['backbone']}{instead}",
-        f"Test photos: {score}{majority}",
-    ]
+    lines = [f"{metrics['run']}: {metrics['backbone']}{instead}"]
+    if metrics["conclusion"]:
+        lines += ["", *map(wrap_lines, metrics["conclusion"]), ""]
+    lines.append(f"Test photos: {score}{majority}")
+    rarest = accuracy.get("rarest_class")
+    if rarest and accuracy.get("measure") != "accuracy":
+        names = shorten_list(rarest["classes"], 3)
+        lines.append(f"Of the rarest ({names}): {rarest['correct']} of {rarest['total']} test photos correct")
     return "\n".join([*lines, verdict_box(metrics["verdict"])] if metrics["verdict"] else lines)
 
 
@@ -345,7 +455,18 @@ def _before_each_cell(callback: Any) -> None:
 
 def _settings_that_decide(result: str) -> tuple[str, ...]:
     """Return the settings that a result depends on, not counting those that only turn it on or off."""
-    data = ("DATASET", "VALIDATION_SPLIT", "TEST_SPLIT", "FIT", "BACKBONE", "WEIGHTS", "AUGMENTATIONS", "SEED")
+    data = (
+        "DATASET",
+        "LABELS",
+        "RELABEL",
+        "VALIDATION_SPLIT",
+        "TEST_SPLIT",
+        "FIT",
+        "BACKBONE",
+        "WEIGHTS",
+        "AUGMENTATIONS",
+        "SEED",
+    )
     head = ("HEAD", "BATCH_NORM", "DROPOUT", "EPOCHS", "BATCH_SIZE", "LEARNING_RATE", "WEIGHT_DECAY")
     if result in ("photos", "backbone", "features", "duplicates"):  # before the head
         return data
@@ -358,6 +479,15 @@ def _hide_as_cell_value(result_type: type) -> None:
 
     if shell := get_ipython():
         shell.display_formatter.ipython_display_formatter.for_type(result_type, lambda result: None)
+
+
+def _machine() -> dict[str, Any]:
+    """Return what the last digits of the figures depend on beside seed and versions.
+
+    Measured on out-of-fold probabilities: other instruction sets change them, another number of cores does not.
+    """
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    return {"system": platform.system(), "processor": platform.machine(), "instruction_sets": found}
 
 
 def _versions() -> dict[str, str]:

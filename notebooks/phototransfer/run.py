@@ -7,6 +7,7 @@ The options are papermill's. `--commit` writes the outputs into the notebook its
 
 import ast
 import base64
+import copy
 import hashlib
 import json
 import os
@@ -32,6 +33,7 @@ NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
 _PICTURE = files.PROJECT / "docs" / "predictions.jpg"
 _KERNEL_START_SECONDS = 180  # a busy machine can need this long
 _COMPUTED = object()
+_NO_INPUT = "remove_input"  # a cell of the report that has an output only
 #: Errors whose message says what is wrong and what to do; the name of others helps whoever is asked about them.
 _EXPLAINED = ("UnclearFolder", "ValueError", "OSError", "FileNotFoundError")
 
@@ -193,14 +195,33 @@ def _save_report(executed: Path, run: Path) -> "nbformat.NotebookNode":
     import nbformat
     from nbconvert import HTMLExporter
     from nbconvert.preprocessors import CoalesceStreamsPreprocessor
+    from traitlets.config import Config
 
     notebook, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(executed, as_version=4), {})
     with files.atomic_write(run / "notebook.ipynb") as partial:
         nbformat.write(notebook, partial)
-    html, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_notebook_node(notebook)
+    config = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {_NO_INPUT}}})
+    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, config=config)
+    html, _ = exporter.from_notebook_node(_with_conclusion(notebook, run))
     with files.atomic_write(run / "report.html") as partial:
         partial.write_text(html, encoding="utf-8")
     return notebook
+
+
+def _with_conclusion(notebook: "nbformat.NotebookNode", run: Path) -> "nbformat.NotebookNode":
+    """Return the notebook with the last lines of the run at its top, as plain text; unchanged if the run stopped."""
+    from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+
+    from phototransfer.report import closing_lines
+
+    metrics = files.read_json(run / "metrics.json")
+    if metrics is None:
+        return notebook
+    text = new_output("stream", name="stdout", text=closing_lines(metrics))
+    answer = new_code_cell(outputs=[text], metadata={"tags": [_NO_INPUT]})
+    top = copy.copy(notebook)
+    top.cells = [new_markdown_cell("# Conclusion"), answer, *notebook.cells]
+    return top
 
 
 def _commit_outputs(executed: "nbformat.NotebookNode", run: Path) -> None:

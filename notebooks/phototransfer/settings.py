@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
-from phototransfer.paths import check_predict, check_weights, find_dataset
+from phototransfer.paths import check_predict, check_relabel, check_weights, find_dataset
 
 #: Names that settings had in version 1, and their names today.
 RENAMED = {"LEAKS": "DUPLICATES", "AUDIT": "CHECKS", "AUGMENT_VIEWS": "AUGMENTATIONS"}
@@ -53,6 +53,7 @@ _SHARE = (_number(0, 1), "a number between 0 and 1")
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "DATASET": (_text, "the name of a folder in data/, a path, or a data set's name"),
     "LABELS": (_text_or_none, '"folder 2", "file names", a table such as "labels.csv: file, class", or None'),
+    "RELABEL": (_text_or_none, 'the path of a corrected suspects.csv, "suspects.csv" for the newest one, or None'),
     "VALIDATION_SPLIT": _SHARE,
     "TEST_SPLIT": _SHARE,
     "DUPLICATES": (_one_of("keep", "drop"), '"keep" or "drop"'),
@@ -87,6 +88,7 @@ TEXT_OR_NONE = [name for name, (check, _) in RULES.items() if check is _text_or_
 #: What raises an error for a text that passes its rule and leads to no usable file or folder.
 _PLACES: dict[str, Callable[[Any], object]] = {
     "DATASET": find_dataset,
+    "RELABEL": check_relabel,
     "WEIGHTS": check_weights,
     "PREDICT": check_predict,
 }

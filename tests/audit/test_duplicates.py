@@ -433,6 +433,10 @@ def scored(correct: dict[str, int], incorrect: dict[str, int]) -> pd.DataFrame:
     return photo_table(labels, splits, correct=is_correct, duplicate_of="")
 
 
+def line(clean: CleanScore) -> str:
+    return clean.findings()["leaks"].line
+
+
 def clean_score(photos: pd.DataFrame, lost: dict[str, int]) -> CleanScore:
     """Return the score if the first so many test photos of each class are duplicates."""
     for label, count in lost.items():
@@ -446,7 +450,7 @@ class TestScoreWithoutDuplicates:
         clean = clean_score(scored({"lucy": 10, "other": 10}, {"other": 2}), {})
         assert (clean.correct, clean.total) == (clean.clean_correct, clean.clean_total) == (20, 22)
         assert clean.to_dict()["accuracy"] == 20 / 22 and clean.to_dict()["ci95"] == wilson(20, 22)
-        assert clean.duplicates == 0 and clean.too_few == {} and clean.verdict_line() == "nothing found"
+        assert clean.duplicates == 0 and clean.too_few == {} and line(clean) == "nothing found"
         assert "validation photos: 0." in clean.summary()
 
     def test_one_photo_of_a_class_or_none_remains(self):
@@ -456,15 +460,15 @@ class TestScoreWithoutDuplicates:
         score = {"accuracy": 12 / 13, "ci95": wilson(12, 13), "correct": 12, "total": 13}
         assert clean.to_dict() == {**score, "duplicates": 9, "too_few": ["lucy"]}
         assert "12 of 13" in clean.summary() and "lucy (1)" in clean.summary()
-        assert clean.verdict_line().startswith("found, 9 of 22 test photos; too few others")
+        assert line(clean).startswith("found: 9 of 22 test photos; too few others")
         assert clean_score(scored({"Lucy": 10, "other": 12}, {}), {"Lucy": 10}).too_few == {"Lucy": 0}
 
     def test_enough_remain_to_estimate_the_effect(self):
         photos = scored({"lucy": 60, "other": 80}, {"other": 20})
         clean = clean_score(photos, {"lucy": 50})
         assert clean.too_few == {} and "90 of 110" in clean.summary()
-        assert clean.verdict_line() == "found, 50 of 160 test photos; estimated effect on the score 0.06"
-        assert "not lower" in clean_score(scored({"lucy": 20}, {"other": 20}), {"other": 10}).verdict_line()
+        assert line(clean) == "found: 50 of 160 test photos; estimated effect on the score 0.06"
+        assert "not lower" in line(clean_score(scored({"lucy": 20}, {"other": 20}), {"other": 10}))
 
     def test_many_classes_lose_photos(self):
         labels = {f"breed {n}": 3 for n in range(5)}
@@ -476,19 +480,19 @@ class TestScoreWithoutDuplicates:
         clean = clean_score(scored({"lucy": 3}, {"lucy": 1}), {"lucy": 4})
         assert clean.to_dict()["accuracy"] is None and clean.to_dict()["ci95"] is None
         assert "0.75" in clean.summary() and "no score" in clean.summary()
-        assert "too few" in clean.verdict_line()
+        assert "too few" in line(clean)
 
     def test_no_test_photos(self):
         clean = clean_score(scored({}, {}), {})
-        assert clean.to_dict()["accuracy"] is None and clean.verdict_line() == "cannot tell, too few photos"
+        assert clean.to_dict()["accuracy"] is None and line(clean) == "cannot tell, there are no test photos"
         assert "no score" in clean.summary()
 
     @pytest.mark.parametrize("near, verdict", [(1, "1 of 3"), (3, "cannot tell")])
     def test_near_duplicates_are_in_the_verdict(self, near, verdict):
         photos = scored({"dog": 3}, {})
         photos.loc[photos.index[-near:], "group"] = 0
-        line = clean_score(photos, {}).verdict_line()
-        assert verdict in line and "nothing found" not in line
+        answer = line(clean_score(photos, {}))
+        assert verdict in answer and "nothing found" not in answer
 
     def test_near_duplicates_are_left_out_as_well(self):
         photos = scored({"lucy": 20}, {"lucy": 5})
@@ -503,7 +507,7 @@ class TestScoreWithoutDuplicates:
         duplicates = duplicates_of(photos, (0, 4, 0.99, "duplicate"), (0, 5, 0.9, "near-duplicate"))
         clean = score_without_duplicates(mark_duplicates(photos, duplicates, DROP), duplicates)
         assert clean.dropped == 1 and clean.duplicates == 0 and clean.new_total == 25
-        assert clean.verdict_line() == "found; 1 photo removed from training and validation"
+        assert line(clean) == "nothing found any more: 1 photo removed from training and validation"
 
 
 @pytest.mark.skipif(not LUCY.is_dir(), reason=f"the photos in {LUCY} are not part of the repository")

@@ -18,27 +18,14 @@ UNBALANCED = np.repeat(["a", "b"], [180, 20])
 
 
 def sample_of(labels, groups=None):
-    return make_sample(photo_table(labels, groups=groups), 0)
-
-
-def test_folds_are_even_and_every_class_is_in_each():
-    assert sample_of(UNBALANCED).counts.tolist() == [[36, 4]] * 5
+    return make_sample(photo_table(labels, groups=groups))
 
 
 def test_the_first_photo_of_each_group_counts():
     """Also if the index of the table is not its row number."""
     photos = photo_table(list("aabbab"), groups=[3, 3, 1, 1, 0, 2]).set_index(pd.Index([9, 4, 7, 1, 0, 5]))
-    sample = make_sample(photos, 0)
+    sample = make_sample(photos)
     assert sample.rows.tolist() == [0, 2, 4, 5] and sample.labels.tolist() == [0, 1, 0, 1]
-
-
-@pytest.mark.parametrize("per_class", [2, 3, 7])
-def test_small_classes_are_in_two_folds_at_least(per_class):
-    labels = np.repeat([f"class {number:02}" for number in range(20)], per_class)
-    sample = sample_of(labels)
-    assert ((sample.counts > 0).sum(axis=0) >= 2).all()
-    totals = sample.counts.sum(axis=1)
-    assert totals.max() - totals.min() <= 1
 
 
 def test_classes_with_fewer_than_two_different_photos_are_left_out():
@@ -57,12 +44,52 @@ def test_no_photo_is_scored_by_a_classifier_that_was_fitted_on_it():
     assert sample.balanced_accuracy(HistogramClassifier(numbers, sample).credit()) < 0.62
 
 
+def without(photo, points, labels, label):
+    """Return the points of a class without one photo."""
+    return points[(np.arange(len(labels)) != photo) & (labels == label)]
+
+
+def test_each_photo_is_scored_by_a_histogram_of_all_others():
+    rng = np.random.default_rng(0)
+    sample = sample_of(np.repeat(list("abc"), [9, 5, 2]))
+    classifier = HistogramClassifier(pd.Series(rng.standard_normal(16)), sample)
+    [scores] = classifier._scores(np.arange(16)[None])
+    for photo in range(16):
+        for label in range(3):
+            others = without(photo, classifier._bins, sample.labels, label)
+            expected = classifier._kernel[classifier._bins[photo], others].mean()
+            assert scores[photo, label] == pytest.approx(expected, abs=1e-5)
+
+
+def test_each_photo_is_scored_by_class_means_of_all_others():
+    sample = sample_of(np.repeat(list("abc"), [9, 5, 2]))
+    classifier = CentroidClassifier(np.random.default_rng(0).standard_normal((16, 8)), sample)
+    points, order = classifier._points, np.random.default_rng(1).permutation(16)
+    [scores] = classifier._scores(order[None])
+    for photo in range(16):
+        for label in range(3):
+            others = without(photo, points[order], sample.labels, label)
+            mean, dimensions = others.mean(axis=0), points.shape[1]
+            expected = points[order][photo] @ mean - (mean @ mean - dimensions / len(others)) / 2
+            assert scores[photo, label] == pytest.approx(expected, abs=1e-4)
+
+
 def test_balanced_accuracy_is_that_of_scikit_learn():
     sample = sample_of(np.repeat(["a", "b"], [30, 60]))
     credit = HistogramClassifier(pd.Series(np.repeat([0.0, 1.0, 0.0], 30)), sample).credit()
     predicted = np.where(credit == 1, sample.labels, 1 - sample.labels)
     expected = balanced_accuracy_score(sample.labels, predicted)
     assert sample.balanced_accuracy(credit) == pytest.approx(expected) == pytest.approx(0.75)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_property_in_equal_shares_is_as_good_as_guessing(classes):
+    """Without the photo itself its class has one fewer: that alone must not point to another class."""
+    labels = np.repeat(list("abc")[:classes], 40)
+    sample = sample_of(labels)
+    values = pd.Series(np.tile(["Phone 1", "Phone 2"], 20 * classes), dtype=object)
+    credit = HistogramClassifier(values, sample).credit()
+    assert sample.balanced_accuracy(credit) == pytest.approx(1 / classes)
 
 
 def test_a_constant_property_has_nothing_to_test():

@@ -15,7 +15,7 @@ WIDTH = 40  # features per photo
 
 @pytest.fixture(autouse=True)
 def fewer_permutations(monkeypatch):
-    monkeypatch.setattr(shift, "_PERMUTATIONS", 99)
+    monkeypatch.setattr(shift, "_PERMUTATIONS", 199)
 
 
 def check(features, photos, seed=0):
@@ -30,6 +30,10 @@ def make_data(seed, train=120, val=60, test=60, classes=2, width=WIDTH):
     spread = np.linspace(3, 0.5, width)
     features = rng.standard_normal((len(split), width)) * spread
     return features + 4 * pd.factorize(labels, sort=True)[0][:, None], photo_table(labels, split, duplicate_of="")
+
+
+def line(result):
+    return result.findings()["shift"].line
 
 
 def rows(result):
@@ -85,7 +89,7 @@ def test_splits_without_a_common_class_cannot_be_compared():
 @pytest.mark.parametrize("labels, splits", [(["a"], ["train"]), (["a", "b"], ["train", "test"]), ([], [])])
 def test_the_smallest_tables_cannot_tell(labels, splits):
     result = check(np.zeros((len(labels), 3)), photo_table(labels, splits, duplicate_of=""))
-    assert result.state == "cannot tell" and "cannot tell" in result.summary().lower()
+    assert result.state == "cannot tell" and line(result).startswith("cannot tell")
     assert isinstance(shift_examples(result), Skipped)
 
 
@@ -139,7 +143,7 @@ def test_near_duplicates_in_one_split_count_once():
 def test_with_ten_photos_the_state_is_cannot_tell():
     result = check(*make_data(2, train=200, val=80, test=10))
     assert rows(result)["state"].to_dict() == {"val": "nothing found", "test": "cannot tell"}
-    assert result.state == "cannot tell" and "cannot tell" in result.verdict_line()
+    assert result.state == "cannot tell" and line(result) == "cannot tell, too few photos"
     assert "Only 10" in result.summary()
 
 
@@ -200,4 +204,27 @@ def test_the_figure_marks_what_was_found(moved, marker):
     assert axis.get_xlim() == (0, 1)
     assert next(line.get_marker() for line in axis.lines if len(line.get_xdata()) == 1) == marker
     assert [text.get_text() for text in axis.get_yticklabels()] == ["test (60)", "validation (60)"]
-    assert bool(result.advice()) == (marker == "D") and ("found:" in result.verdict_line()) == (marker == "D")
+    assert bool(result.advice()) == (marker == "D") and line(result).startswith("found") == (marker == "D")
+
+
+def test_splits_that_the_notebook_cut_at_random_are_not_tested():
+    features, photos = make_data(6)
+    features[photos["split"] == "test", :5] += 5
+    result = check_shift(photos, features_of(features), SETTINGS, random_splits=["val", "test"])
+    assert result.state == "nothing found" and "at random" in line(result) and result.plot() is None
+    assert result.to_dict()["test_auc"] is None
+    result = check_shift(photos, features_of(features), SETTINGS, random_splits=["val"])
+    assert list(result.table["split"]) == ["test"] and result.state == "found"
+
+
+@pytest.mark.parametrize(
+    "p_value, auc, state", [(0.01, 0.7, "found"), (0.03, 0.7, "borderline"), (0.01, 0.61, "borderline")]
+)
+def test_a_result_near_a_threshold_is_borderline(p_value, auc, state, monkeypatch):
+    aucs = np.linspace(0.3, 0.55, 1000)
+    aucs[0], aucs[1 : round(1000 * p_value)] = auc, auc + 0.1
+    monkeypatch.setattr(shift, "_distinguish", lambda *_: (aucs, 0.0))
+    features, photos = make_data(0)
+    result = check_shift(photos, features_of(features), SETTINGS, random_splits=["val"])
+    assert result.table["p_value"].iloc[0] == pytest.approx(p_value)
+    assert result.state == state and line(result).startswith(state)

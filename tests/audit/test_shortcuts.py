@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from builders import SETTINGS, draw, features_of, photo_table
 from phototransfer.audit import check_shortcuts, distributions, properties, shortcuts
-from phototransfer.report import Skipped
+from phototransfer.report import DOUBT, NOTE, SERIOUS, Skipped
 from phototransfer.style import class_colours
 
 VISIBLE = ("brightness", "contrast", "red_green", "saturation", "sharpness")
@@ -35,7 +35,7 @@ def check(monkeypatch):
         monkeypatch.setattr(shortcuts, "_PLANTED", planted)  # takes most of the time
         monkeypatch.setattr(shortcuts, "measure_properties", lambda photos: measured)
         if not effects:  # they take most of the time that is left
-            monkeypatch.setattr(shortcuts, "_estimate_effects", lambda *_: (pd.DataFrame(), {}))
+            monkeypatch.setattr(shortcuts, "_estimate_effects", lambda *_: (pd.DataFrame(), {}, 0.0))
         photos = photo_table(list(labels), groups=groups)
         photos = photos if paths is None else photos.assign(path=paths)
         random = np.random.default_rng(99 + seed).standard_normal((2, len(labels), 20)).astype(np.float32)
@@ -45,6 +45,10 @@ def check(monkeypatch):
         return check_shortcuts(photos, features, {**SETTINGS, "SEED": seed})
 
     return run
+
+
+def line(result, question="shortcuts"):
+    return result.findings()[question].line
 
 
 def row(result, name):
@@ -253,7 +257,7 @@ def test_checks_off_and_too_few_photos_are_skipped():
 @pytest.mark.parametrize("labels", ["aabb", "aaabb", "aabbcc"])
 def test_very_few_photos_raise_no_error(labels, check):
     result = check(noise(list(labels), 0), list(labels), planted=3)
-    assert result.verdict_line().startswith("cannot tell") and result.summary() and result.to_dict()["photos"]
+    assert line(result).startswith("cannot tell") and result.summary() and result.to_dict()["photos"]
 
 
 def test_photos_without_any_metadata(check):
@@ -270,8 +274,8 @@ def test_photos_without_any_metadata(check):
 
 def test_too_few_photos_cannot_tell(check):
     labels = np.repeat(["a", "b"], 6)
-    result = check(noise(labels, 0), labels)
-    assert result.state == "cannot tell" and result.summary().count("too few photos") == 2
+    result = check(noise(labels, 1), labels)
+    assert [finding.line for finding in result.findings().values()][:2] == ["cannot tell, too few photos"] * 2
     assert "12 photos" in result.summary() and result.advice() == []
 
 
@@ -297,50 +301,50 @@ def with_border(check):
 def test_a_score_that_depends_on_the_border(with_border):
     result = with_border(relied_on=True)
     border = effect(result, "border_brightness")
-    assert border["relied_on"] and border["photos"] > 10 and border["high"] < 0.5
+    assert border["depends"] == "yes" and border["photos"] > 10 and border["high"] < 0.5
     assert result.scores["properties"] == pytest.approx(result.scores["network"], abs=0.08)
-    largest = result.effects.loc[result.effects["relied_on"], "effect"].max()
-    assert f"estimated effect on the score {largest:.2f}" in result.verdict_line()
-    assert f"effect on the score {largest:.2f}" in result.summary() and "ridge regression" in result.summary()
-    assert len(result.advice()) == 1
+    largest = result.effects.loc[result.effects["depends"] == "yes", "effect"].max()
+    finding = result.findings()["shortcuts"]
+    assert f"estimated effect on the score {largest:.2f}" in finding.line and f"{largest:.2f}" in finding.obstacle
+    assert finding.severity == SERIOUS and "ridge regression" in result.summary()
+    assert result.advice() == [finding.remedy]
 
 
 def test_a_score_that_depends_on_the_subject(with_border):
     result = with_border(relied_on=False)
     assert result.scores["network"] > 0.95 > result.scores["properties"] > 0.75
-    assert not result.effects["relied_on"].any()
-    assert result.verdict_line() == "found, but no sign that the score depends on it"
-    assert "no sign that the score depends on it" in result.summary()
+    assert set(result.effects["depends"]) == {"no sign"}
+    assert line(result).startswith("found") and line(result).endswith("no sign that the score depends on it")
+    assert result.findings()["shortcuts"].severity == NOTE
 
 
 def test_without_photos_that_contradict_it_there_is_no_estimate(with_border):
     result = with_border(relied_on=True, scatter=0.0)
     border = effect(result, "border_brightness")
     assert border["photos"] == 0 and np.isnan(border["accuracy"])
-    assert (
-        "too few photos" in result.verdict_line() and f"{properties.NAMES['border_brightness']} (0)" in result.summary()
-    )
+    assert "too few photos" in line(result) and f"{properties.NAMES['border_brightness']} (0)" in result.summary()
     entry = next(entry for entry in result.to_dict()["effects"] if entry["property"] == "border_brightness")
     assert entry["accuracy"] is None  # JSON has no NaN
 
 
 def test_a_lower_score_on_too_few_photos_is_no_conclusion(with_border):
     result = with_border(relied_on=False)
-    result.effects.loc[:, ["photos", "correct", "accuracy", "low", "high"]] = 20, 17, 0.85, 0.64, 0.95
-    result.effects["effect"] = result.scores["accuracy"] - 0.85
-    assert "too few" in result.verdict_line()
-    assert "too few photos to tell" in result.summary() and "no sign" not in result.summary()
+    result.effects["depends"] = "cannot tell"
+    assert "too few photos" in line(result) and "no sign" not in line(result)
+    assert result.findings()["shortcuts"].severity == DOUBT
 
 
-def test_background_alone_is_found_only_if_the_score_depends_on_it(check):
+def test_background_is_serious_only_if_the_score_depends_on_it(check):
     rng = np.random.default_rng(0)
     labels = np.repeat(["a", "b"], 80)
     sign = np.where(labels == "b", 1.0, -1.0)[:, None]
     background = (0.35 * sign + rng.standard_normal((160, 40))) * np.r_[[1] * 8, [0] * 32]
     subject = 2.5 * sign + rng.standard_normal((160, 10))
-    for plain, state in ((subject, "nothing found"), (background, "found")):
+    for plain, severity in ((subject, NOTE), (background, SERIOUS)):
         result = check(noise(labels, 0), labels, plain=plain, background=background)
-        assert row(result, "background")["flagged"] and result.state == state
+        assert row(result, "background")["flagged"] and line(result) == "nothing found"
+        assert result.findings()["background"].state == "found"
+        assert result.findings()["background"].severity == severity
         assert "middle of the photos blanked" in result.summary()
         assert distributions(result) == Skipped("distributions", "")
 
@@ -351,8 +355,7 @@ def test_background_alone_is_found_only_if_the_score_depends_on_it(check):
 def test_files_and_pictures_are_two_conclusions(check):
     measured = noise(BALANCED, 0).assign(width=np.where(BALANCED == "a", 256.0, 3024.0))
     result = check(measured, BALANCED)
-    assert result.state == result.verdict_line() == "nothing found" and "files: found" in result.summary()
-    assert "width (pixels) 1.00" in result.summary()
+    assert line(result) == "nothing found" and line(result, "files").startswith("found: width (pixels) 1.00")
     assert row(result, "width")["seen_by_network"] == False  # noqa: E712
 
 

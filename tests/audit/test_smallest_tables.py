@@ -93,7 +93,8 @@ def analyses(photos: pd.DataFrame, backbone: Backbone, folder, settings: dict):
     head = build_head(features.size, len(classes), settings)
     probabilities = head.predict(features.plain, verbose=0)
     photos = evaluate.add_predictions(photos, probabilities, classes)
-    yield evaluate.measure_accuracy(photos)
+    accuracy = evaluate.measure_accuracy(photos)
+    yield accuracy
     yield evaluate.measure_per_class(photos)
     yield evaluate.confusion(photos, classes)
     yield evaluate.ranking(photos, probabilities, classes)
@@ -108,9 +109,16 @@ def analyses(photos: pd.DataFrame, backbone: Backbone, folder, settings: dict):
     differences = audit.check_shift(photos, features, settings)
     yield differences
     yield audit.shift_examples(differences)
-    yield audit.verdict(clean_score, found, differences)
     validator = evaluate.CrossValidator(photos, features, build_head=build_head, fit_head=fit_head, settings=settings)
-    yield evaluate.cross_validate(validator)
+    cross_validation = evaluate.cross_validate(validator, photos)
+    yield cross_validation
+    mislabelled = audit.find_mislabelled(validator)
+    yield mislabelled
+    findings = {}
+    for result in (clean_score, found, differences, cross_validation, mislabelled):
+        findings |= result.findings()
+    yield audit.conclude(findings, accuracy, cross_validation)
+    yield evaluate.calibrate(validator)
     yield evaluate.compare_heads(validator)
     yield evaluate.learning_curve(validator)
     yield evaluate.search_heads(validator, folder / "tuning")
@@ -153,7 +161,10 @@ def test_every_analysis_ends_with_a_result_or_the_reason_why_there_is_none(name,
 def test_the_same_pictures_are_never_reported_as_nothing_found(of_each, backbone, pictures, tmp_path):
     photos = of_size(20)
     results = run(photos.assign(path=[pictures[number // of_each] for number in range(40)]), backbone, tmp_path)
-    assert "nothing found" not in results["verdict"].to_dict().values()
+    lines = results["verdict"].to_dict()["lines"]
+    assert "nothing found" not in [
+        lines[question] for question in ("leaks", "shortcuts", "background", "files", "shift")
+    ]
 
 
 def test_all_settings_that_may_leave_something_out(backbone, pictures, tmp_path):
@@ -166,6 +177,6 @@ def test_all_settings_that_may_leave_something_out(backbone, pictures, tmp_path)
 @pytest.mark.parametrize("size", [3, 5])
 def test_few_photos_have_no_power(size, backbone, pictures, tmp_path):
     results = run(of_size(size).assign(path=pictures[: 2 * size]), backbone, tmp_path)
-    verdicts = results["verdict"].to_dict()
+    verdicts = results["verdict"].to_dict()["lines"]
     assert "nothing found" not in (verdicts["shortcuts"], verdicts["shift"])
     assert not results["comparison_of_heads"].advice() and not results["learning_curve"].advice()

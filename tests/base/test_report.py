@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import matplotlib.pyplot as plt
@@ -12,7 +13,7 @@ import pytest
 from builders import SETTINGS, build_head, fit_head, notebook_cell
 from phototransfer import files
 from phototransfer.network.classify import Preparation, load_run
-from phototransfer.report import QUESTIONS, Report, Skipped, closing_lines, verdict_box
+from phototransfer.report import QUESTIONS, Report, Result, Skipped, closing_lines, verdict_box
 from phototransfer.settings import Settings
 
 
@@ -38,18 +39,24 @@ class Shown:
     def to_dict(self) -> dict[str, Any]:
         return self.numbers
 
+    def findings(self) -> dict[str, Any]:
+        return {}
+
     def advice(self) -> list[str]:
         return [f"Change {self.name.upper()}."] if self.figure else []
 
     def tables(self) -> dict[str, pd.DataFrame]:
         return {self.name: pd.DataFrame({"x": [1.5]})} if self.figure else {}
 
+    def tables_over(self, folder: Path) -> dict[str, pd.DataFrame]:
+        return self.tables()
+
 
 @pytest.fixture
 def namespace(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MODELS", tmp_path / "models")
     values = SETTINGS | {"VALIDATION_SPLIT": 0.2, "TEST_SPLIT": 0.2, "WEIGHTS": None, "PREDICT": None, "RUN": "mine"}
-    return values | {"FIGURES": True, "BACKBONE": "ResNet50", "DATASET": "sample", "LABELS": None}
+    return values | {"FIGURES": True, "BACKBONE": "ResNet50", "DATASET": "sample", "LABELS": None, "RELABEL": None}
 
 
 def test_show_prints_draws_records_and_returns_the_result(namespace, capsys):
@@ -77,6 +84,23 @@ def test_the_saved_model_comes_with_how_its_photos_were_prepared(namespace):
     report.save_model(build_head(3, 2, SETTINGS), ["cat", "dog"])
     loaded, _ = load_run(report.folder)
     assert loaded.preparation == Preparation("pad", ranges)
+
+
+def test_training_features_are_saved_with_their_model_and_not_left_from_an_earlier_one(namespace):
+    class WithArrays(Result):
+        name = "novelty"
+
+        def arrays(self):
+            return {"features": np.eye(2, dtype=np.float16), "labels": np.array(["cat", "dog"])}
+
+    report, head = Report(Settings(namespace)), build_head(3, 2, SETTINGS)
+    path = report.folder / "training_features.npz"
+    report.save_model(head, ["cat", "dog"], WithArrays())
+    with np.load(path, allow_pickle=False) as content:
+        assert content["labels"].tolist() == ["cat", "dog"] and content["features"].dtype == np.float16
+    report.save_model(head, ["cat", "dog"], Skipped("novelty", "Cannot tell, too few photos."))
+    assert not path.exists()
+    assert not [file for file in report.folder.iterdir() if "partial" in file.name]
 
 
 def test_no_figures_where_they_are_off(namespace):
@@ -182,9 +206,10 @@ def test_closing_lines_have_the_score_and_every_verdict():
         "fell_back_from": "ResNet50",
         "photos": {"test": 20},
         "accuracy": {"test_correct": 18, "test_ci95": [0.70, 0.97], "majority": 0.5},
+        "conclusion": ["Of 100 new photos, about 90.", "Believe it."],
         "verdict": verdicts,
     }
     text = closing_lines(metrics)
     assert "18 of 20 correct: 0.90 (95 % interval 0.70 to 0.97)" in text and "ResNet50" in text
-    assert verdict_box(verdicts) in text
+    assert verdict_box(verdicts) in text and text.index("about 90") < text.index("Believe it.") < text.index("18 of 20")
     assert all(question in text for question in QUESTIONS.values())

@@ -13,6 +13,7 @@ GOOD = {
     **SETTINGS,
     "DATASET": "sample",
     "LABELS": None,
+    "RELABEL": None,
     "VALIDATION_SPLIT": 0.2,
     "TEST_SPLIT": 0.2,
     "WEIGHTS": "imagenet",
@@ -41,6 +42,8 @@ def test_good_settings_are_read_unchanged():
         ("BACKBONE", None),
         ("WEIGHTS", "no/such/file.h5"),
         ("PREDICT", "no/such/photo.jpg"),
+        ("RELABEL", "no/such/suspects.csv"),
+        ("RELABEL", 7),
         ("HEAD", 256),
         ("HEAD", [256, 0]),
         ("HEAD", "[256]"),
@@ -77,7 +80,7 @@ def test_a_value_that_cannot_be_used_is_named_with_those_that_can(name, value):
         Settings(GOOD | {name: value})
 
 
-@pytest.mark.parametrize("name", ["DATASET", "BACKBONE", "RUN", "WEIGHTS", "PREDICT"])
+@pytest.mark.parametrize("name", ["DATASET", "BACKBONE", "RUN", "WEIGHTS", "PREDICT", "RELABEL"])
 @pytest.mark.parametrize("value", [7, 20240512, 1000.0, True])
 def test_a_number_where_text_is_meant_is_refused_with_the_way_out(name, value):
     with pytest.raises(ValueError, match=rf"^{name} must be .*, got {value}.*quotes.*-r {name}"):

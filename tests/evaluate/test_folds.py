@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import photo_table
-from phototransfer.evaluate.folds import assign_folds, make_folds, min_photos_per_class
+from phototransfer.evaluate.folds import assign_folds, choose_measure, make_folds, min_photos_per_class
 
 
 def table(sizes, duplicates=0):
@@ -139,3 +139,34 @@ def test_groups_of_a_part_stay_together():
     fold_of = assign_folds(labels, groups, 2, 0)
     assert all(len(set(fold_of[groups == group])) == 1 for group in groups)
     assert {tuple(sorted(set(labels[fold_of == fold]))) for fold in (0, 1)} == {(0, 1)}
+
+
+@pytest.mark.parametrize(
+    "sizes, measure", [((20, 10), "accuracy"), ((21, 10), "balanced accuracy"), ((50, 50, 20), "balanced accuracy")]
+)
+def test_the_measure_is_balanced_accuracy_if_the_classes_are_uneven(sizes, measure):
+    photos = photo_table(np.repeat([*"abc"[: len(sizes)]], sizes))
+    assert choose_measure(photos) == measure
+    folds = make_folds(photos, 3, 0)
+    assert folds.measure == measure
+    correct = folds.labels == 0  # only class a
+    assert folds.score(correct) == pytest.approx(correct.mean() if measure == "accuracy" else 1 / len(sizes))
+    low, high = folds.interval(correct)
+    assert low < folds.score(correct) < high
+    assert folds.gain(correct, ~correct)[0] == pytest.approx(folds.score(~correct) - folds.score(correct))
+
+
+def test_near_duplicates_count_once_and_dropped_photos_not_for_the_measure():
+    photos = photo_table(["a"] * 30 + ["b"] * 10, groups=[*range(15), *range(15), *range(15, 25)])
+    assert choose_measure(photos) == "accuracy"
+    photos = photo_table(["a"] * 30 + ["b"] * 10, ["dropped"] * 15 + ["train"] * 25)
+    assert choose_measure(photos) == "accuracy"
+
+
+def test_folds_with_and_without_test_photos_have_one_measure():
+    """Without the test photos the classes have 20 and 10 photos, with them 24 and 11."""
+    photos = photo_table(
+        ["a"] * 24 + ["b"] * 11, ["train", "val"] * 10 + ["test"] * 4 + ["train", "val"] * 5 + ["test"]
+    )
+    measures = {make_folds(photos, 3, 0, without_test=without).measure for without in (True, False)}
+    assert measures == {choose_measure(photos)} == {"balanced accuracy"}

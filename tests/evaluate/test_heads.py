@@ -7,7 +7,10 @@ import pytest
 
 from builders import features_of, photo_table
 from phototransfer.evaluate import heads
+from phototransfer.evaluate.folds import make_folds
 from phototransfer.evaluate.heads import LOGISTIC, MAJORITY, NEAREST, compare_heads
+from phototransfer.report import BORDERLINE
+from phototransfer.style import GREY
 
 GAIN = (0.0, -0.01, 0.01)
 
@@ -23,12 +26,14 @@ def test_the_nearest_mean_is_the_simplest_on_blobs(blobs, few_heads):
     assert result.simplest == NEAREST
     assert list(result.table["model"]) == [MAJORITY, NEAREST, LOGISTIC, "1 Dense layer (8)", "2 Dense layers (4, 4)"]
     table = result.table.set_index("model")
-    assert table.loc["1 Dense layer (8)", "correct"] == validator.configured_correct().sum()
+    folds = validator.folds_without_test
+    correct = folds.correct(validator.configured_probabilities(folds))
+    assert table.loc["1 Dense layer (8)", "correct"] == correct.sum()
     assert table["configured"].sum() == 1 and not table.loc[MAJORITY, "not_worse"]
     assert (table["photos"] == 120).all()
     assert result.to_dict()["simplest"] == NEAREST and len(result.to_dict()["models"]) == 5
     [advice] = result.advice()
-    assert NEAREST in advice and "HEAD = [] is similar to it" in advice and "set HEAD" not in advice
+    assert NEAREST in advice and "set HEAD = []" in advice and "not for a better score" in advice
 
 
 def test_test_photos_do_not_change_the_comparison(blobs, few_heads):
@@ -75,34 +80,73 @@ def test_the_configured_head_stands_for_its_depth():
     assert heads._heads([9] * 5) == [*dense, [9] * 5]
 
 
+OWN, DEEP = "1 Dense layer (8)", "2 Dense layers (256, 128)"
+GOOD, BAD = np.arange(200) < 190, np.arange(200) < 130
+
+
+def compare(correct, head=(8,), labels="ab"):
+    count = len(next(iter(correct.values())))
+    folds = make_folds(photo_table(np.resize([*labels], count)), 2, 0)
+    return heads._compare(correct, list(head), with_validation=GAIN, folds=folds)
+
+
 def test_a_simpler_model_is_preferred_and_a_worse_head_is_named():
-    good, bad = np.arange(200) < 190, np.arange(200) < 130
-    compare = functools.partial(heads._compare, with_validation=GAIN)
-    own, deep = "1 Dense layer (8)", "2 Dense layers (256, 128)"
-    result = compare({MAJORITY: bad, LOGISTIC: good, own: bad, deep: np.arange(200) < 191}, head=[8])
-    assert (result.best, result.simplest) == (deep, LOGISTIC) and own in result.summary()
-    assert result.advice()[0].startswith("HEAD = [8] is significantly worse") and LOGISTIC in result.advice()[0]
-    result = compare({LOGISTIC: good, own: np.arange(200) < 191, deep: good}, head=[8])
-    assert result.advice()[0].startswith("HEAD = [8] is the best") and "HEAD = [] is similar" in result.advice()[0]
-    result = compare({LOGISTIC: good, own: good, deep: np.arange(200) < 191}, head=[8])
-    assert result.advice()[0].startswith("HEAD = [8] is not significantly worse")
-    result = compare({LOGISTIC: bad, own: good}, head=[8])
-    assert result.simplest == result.best == own and result.advice() == []
-    result = compare({LOGISTIC: bad, own: bad, deep: good}, head=[8])
+    result = compare({MAJORITY: BAD, LOGISTIC: GOOD, OWN: BAD, DEEP: np.arange(200) < 191})
+    assert (result.best, result.simplest) == (DEEP, LOGISTIC) and OWN in result.summary()
+    [advice] = result.advice()
+    assert "HEAD = [8] (0.65) is significantly worse" in advice and LOGISTIC in advice and "set HEAD = []" in advice
+    for own in (np.arange(200) < 191, GOOD):  # the best, or as good
+        [advice] = compare({LOGISTIC: GOOD, OWN: own, DEEP: np.arange(200) < 191}).advice()
+        assert (
+            LOGISTIC in advice and "set HEAD = []" in advice and "significantly worse than the best model" not in advice
+        )
+    result = compare({LOGISTIC: BAD, OWN: GOOD})
+    assert result.simplest == result.best == OWN and result.advice() == []
+    result = compare({LOGISTIC: BAD, OWN: BAD, DEEP: GOOD})
     assert "set HEAD = [256, 128]" in result.advice()[0]
-    result = compare({MAJORITY: bad, LOGISTIC: bad, own: bad}, head=[8])
+    result = compare({LOGISTIC: BAD, "no Dense layer": BAD, DEEP: GOOD}, head=[])
+    assert "set HEAD = [256, 128]" in result.advice()[0]
+    result = compare({LOGISTIC: GOOD, "no Dense layer": GOOD, DEEP: GOOD}, head=[])
+    assert result.advice() == []  # there is no Dense layer to leave out
+    result = compare({MAJORITY: BAD, LOGISTIC: BAD, OWN: BAD})
     assert "BACKBONE" in result.advice()[0] and "HEAD" not in result.advice()[0]
 
 
+@pytest.mark.parametrize("lost, state", [(4, heads.NOT_WORSE), (6, BORDERLINE), (7, heads.WORSE), (12, heads.WORSE)])
+def test_a_borderline_head_is_neither_worse_nor_as_good_and_no_advice_follows(lost, state):
+    """With three pairs to compare, a head that loses n photos and wins none has a p-value of up to 3 · 2 / 2ⁿ."""
+    result = compare({LOGISTIC: BAD, OWN: np.arange(200) < 190 - lost, DEEP: GOOD})
+    own = result.table.iloc[1]
+    assert own["state"] == state and own["not_worse"] == (state == heads.NOT_WORSE)
+    assert ("Borderline" in result.summary()) == (state == BORDERLINE)
+    assert bool(result.advice()) == (state == heads.WORSE)
+    filled = {line.get_markerfacecolor() for line in result.plot().axes[0].lines if len(line.get_xdata()) == 1}
+    assert (GREY in filled) == (state == BORDERLINE) and "white" in filled
+
+
+def test_uneven_classes_are_compared_by_balanced_accuracy():
+    """A model that never predicts the rare class is not as good as one that does, although its accuracy is higher."""
+    labels = "a" * 9 + "b"
+    is_rare = np.arange(300) % 10 == 9
+    always, fair = ~is_rare, np.where(is_rare, True, np.arange(300) % 8 > 0)
+    result = compare({MAJORITY: always, LOGISTIC: always, OWN: fair}, labels=labels)
+    assert result.measure == result.to_dict()["measure"] == "balanced accuracy"
+    assert result.best == result.simplest == OWN and fair.mean() < always.mean()
+    table = result.table.set_index("model")
+    assert table.at[MAJORITY, "score"] == pytest.approx(0.5) and table.at[MAJORITY, "state"] == heads.WORSE
+    assert "balanced accuracy" in result.plot().axes[0].get_xlabel() and "balanced accuracy" in result.summary()
+
+
 def test_the_figure_has_a_legend_of_its_own_and_shows_rounded_values():
-    correct = {MAJORITY: np.arange(83) < 1, LOGISTIC: np.arange(83) < 53, "1 Dense layer (8)": np.ones(83, bool)}
-    figure = heads._compare(correct, [8], GAIN).plot()
+    correct = {MAJORITY: np.arange(83) < 1, LOGISTIC: np.arange(83) < 53, OWN: np.ones(83, bool)}
+    figure = compare(correct).plot()
     [axis], [legend] = figure.axes, figure.legends
     assert [text.get_text() for text in axis.texts] == ["0.01", "0.64", "1.00"]  # 53 of 83 is 0.6386
-    assert len(legend.get_texts()) == 3 and "significant" not in axis.get_xlabel()
+    assert len(legend.get_texts()) == 4 and "significant" not in axis.get_xlabel()
     figure.canvas.draw()
     below = axis.get_tightbbox().y0
     assert legend.get_window_extent().y1 <= below
+    assert legend.get_window_extent().x0 >= 0 and legend.get_window_extent().x1 <= figure.bbox.width
 
 
 def test_logistic_regression_is_not_changed_by_the_rotation(blobs, monkeypatch):

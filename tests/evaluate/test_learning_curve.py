@@ -5,20 +5,57 @@ import importlib
 import numpy as np
 import pytest
 
-from builders import features_of
+from builders import features_of, photo_table
 from phototransfer.evaluate import learning_curve
+from phototransfer.evaluate.folds import make_folds
 
 module = importlib.import_module("phototransfer.evaluate.learning_curve")
 SHARES = (0.25, 0.5, 0.75, 1.0)
 N_TRAIN = {share: 100 * share for share in SHARES}
 
 
-def test_the_verdict_follows_the_gain_and_its_interval():
-    rng = np.random.default_rng(0)
-    rising = {share: rng.random(400) < accuracy for share, accuracy in zip(SHARES, (0.5, 0.6, 0.7, 0.8), strict=True)}
-    assert module._curve(rising, N_TRAIN).verdict == "yes"
-    assert module._curve(dict.fromkeys(SHARES, np.arange(4000) < 3900), N_TRAIN).verdict == "hardly"
-    assert module._curve(dict.fromkeys(SHARES, np.arange(30) < 25), N_TRAIN).verdict == "cannot tell"
+def curve(before, after, count, lost=0):
+    """Return the curve of `count` photos, so many correct with half and all of the photos, `lost` only with half."""
+    number = np.arange(count)
+    half, full = number < before, (number >= lost) & (number < after + lost)
+    folds = make_folds(photo_table(["a", "b"] * (count // 2)), 2, 0)
+    return module._curve({0.25: half, 0.5: half, 0.75: half, 1.0: full}, N_TRAIN, folds)
+
+
+@pytest.mark.parametrize(
+    "before, after, count, lost, verdict",
+    [
+        (240, 280, 400, 0, "yes"),
+        (3900, 3900, 4000, 0, "hardly"),
+        (3860, 3900, 4000, 0, "hardly"),  # a gain that is certain, and as certainly too small to matter
+        (25, 25, 30, 0, "cannot tell"),
+        (580, 589, 600, 0, "borderline"),  # a gain of 0.015, which is significant
+        (
+            500,
+            503,
+            600,
+            5,
+            "borderline",
+        ),  # the interval of 95 % ends below 0.02, that of three standard errors does not
+        (240, 250, 300, 5, "borderline"),  # the interval of 95 % begins above 0, that of three standard errors does not
+    ],
+)
+def test_the_verdict_follows_the_gain_and_its_interval(before, after, count, lost, verdict):
+    result = curve(before, after, count, lost)
+    assert result.verdict == result.to_dict()["verdict"] == verdict
+    assert f"more photos help? {verdict}" in result.summary().replace("Would ", "").lower()
+
+
+def test_noise_does_not_turn_yes_into_hardly():
+    """Between the smallest gain that is "yes" and the largest that is "hardly" are more than 2.5 standard errors."""
+    for count in (300, 1000, 4000):
+        start, lost = count * 8 // 10, count // 25
+        results = {gain: curve(start, start + gain, count, lost) for gain in range(-lost, count // 10)}
+        first_yes = min(gain for gain, result in results.items() if result.verdict == "yes")
+        hardly = [gain for gain, result in results.items() if result.verdict == "hardly"]
+        _, low, high = results[first_yes].gain
+        standard_error = (high - low) / 2 / 1.96
+        assert (first_yes - max(hardly, default=-lost)) / count > 2.5 * standard_error
 
 
 def test_a_smaller_share_is_part_of_a_larger_one(blobs, class_means):
@@ -29,7 +66,7 @@ def test_a_smaller_share_is_part_of_a_larger_one(blobs, class_means):
         assert set(train[1]) == {0, 1}
 
     validator = blobs(100, 3.0, fit_head=record)
-    configured = validator.configured_correct()
+    configured = validator.folds_without_test.correct(validator.configured_probabilities(validator.folds_without_test))
     trained_on.clear()
     result = learning_curve(validator)
     folds = validator.folds_without_test

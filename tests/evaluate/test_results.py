@@ -7,6 +7,7 @@ import pytest
 
 from builders import draw, photo_table
 from phototransfer import evaluate
+from phototransfer.evaluate.results import NO, UNSURE, YES
 
 
 def predicted(labels, predictions, splits="test", **columns):
@@ -29,8 +30,23 @@ def test_the_best_epoch_has_the_lowest_validation_loss():
     assert "best epoch: 2" in [text.get_text() for text in legend.get_texts()]
 
 
-def test_training_that_was_too_short_or_diverged_says_what_to_change():
-    assert "EPOCHS = 4" in training([0.9, 0.4]).advice()[0]
+@pytest.mark.parametrize(
+    "val_loss, improving",
+    [
+        ([0.9, 0.4], True),
+        ([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3], True),
+        ([0.9, 0.4, 0.41], False),  # the best epoch is not the last
+        ([0.5, 0.4, 0.305, 0.303, 0.302, 0.301, 0.300, 0.2999], False),  # hardly lower
+        ([0.30, 0.38, 0.29, 0.37, 0.31, 0.36, 0.285], False),  # up and down
+    ],
+)
+def test_training_that_was_too_short_says_so(val_loss, improving):
+    advice = training(val_loss).advice()
+    assert bool(advice) == improving
+    assert not improving or f"EPOCHS = {2 * len(val_loss)}" in advice[0]
+
+
+def test_training_that_diverged_says_what_to_change():
     diverged = training([np.nan, np.nan])
     assert "LEARNING_RATE" in diverged.advice()[0] and diverged.best_epoch == 1
 
@@ -52,6 +68,81 @@ def test_accuracy_counts_each_split():
     low, high = numbers["test_ci95"]
     assert numbers["test_correct"] == 2 and low < 2 / 3 < high
     assert "2 of 3" in result.summary() and "0.67" in result.summary()
+
+
+def accuracy_of(**correct_of_total):
+    """Return the accuracy of so many correct test photos of each class, a="9/10", with three times as many to train."""
+    labels, predictions, splits = [], [], []
+    for name, counts in correct_of_total.items():
+        correct, total = map(int, counts.split("/"))
+        other = next(iter(set(correct_of_total) - {name}))
+        labels += [name] * 4 * total
+        predictions += [name] * correct + [other] * (total - correct) + [name] * 3 * total
+        splits += ["test"] * total + ["train"] * 3 * total
+    return evaluate.measure_accuracy(predicted(labels, predictions, splits))
+
+
+def test_uneven_classes_have_balanced_accuracy_and_the_recall_of_the_rarest():
+    result = accuracy_of(cat="110/110", dog="2/6")
+    numbers, summary = result.to_dict(), result.summary()
+    assert result.measure == numbers["measure"] == "balanced accuracy"
+    assert (result.test_correct, result.test_total, numbers["test"]) == (112, 116, 112 / 116)
+    assert result.balanced == result.test_score == numbers["balanced_accuracy"] == pytest.approx((1 + 1 / 3) / 2)
+    low, high = result.test_interval
+    assert low < result.balanced < high and high - low > 0.2 and numbers["balanced_accuracy_ci95"] == (low, high)
+    assert result.test.rarest == numbers["rarest_class"]["classes"] == ["dog"]
+    assert result.test.rarest_score == (2, 6) and numbers["rarest_class"]["recall"] == pytest.approx(1 / 3)
+    assert "0.67" in summary and "dog (24 photos): 2 of 6 correct" in summary
+
+
+def test_even_classes_have_the_accuracy_only_if_the_balanced_one_says_the_same():
+    assert "alanced" not in accuracy_of(cat="48/50", dog="47/50").summary()
+    assert "alanced" in accuracy_of(cat="50/50", dog="10/30").summary()  # 0.75 and 0.67
+    assert accuracy_of(cat="48/50", dog="47/50").to_dict()["rarest_class"] is None
+
+
+def test_equally_rare_classes_are_counted_together():
+    result = accuracy_of(cat="20/20", dog="1/2", hen="2/2")
+    assert result.test.rarest == ["dog", "hen"] and result.test.rarest_score == (3, 4)
+
+
+def test_classes_with_few_test_photos_are_named():
+    result = accuracy_of(cat="30/30", dog="30/30", hen="4/4")
+    assert result.few_test_photos == result.to_dict()["few_test_photos"] == {"hen": 4}
+    assert "hen (4)" in result.summary() and "cat (" not in result.summary()
+    untested = predicted(["a", "a", "b", "b"] * 5, ["a", "a", "b", "b"] * 5, ["test", "test", "train", "train"] * 5)
+    assert evaluate.measure_accuracy(untested).few_test_photos == {"b": 0}
+
+
+@pytest.mark.parametrize(
+    "counts, majority, guessing",
+    [
+        ({"cat": "48/50", "dog": "47/50"}, YES, YES),
+        ({"cat": "4/5", "dog": "3/5"}, UNSURE, UNSURE),
+        ({"cat": "10/50", "dog": "10/50"}, NO, NO),  # worse than chance
+        ({"cat": "1000/2000", "dog": "1000/2000"}, NO, NO),
+        ({"cat": "110/110", "dog": "0/6"}, NO, UNSURE),  # always the largest class
+        ({"cat": "100/110", "dog": "6/6"}, NO, YES),  # a lower accuracy than that of no model, and yet a model
+        ({"cat": "1990/2000", "dog": "1/60"}, NO, UNSURE),
+    ],
+)
+def test_the_model_is_compared_with_no_model(counts, majority, guessing):
+    result = accuracy_of(**counts)
+    assert (result.better_than_majority, result.better_than_guessing) == (majority, guessing)
+    assert result.better_than_chance == (guessing if result.measure == "balanced accuracy" else majority)
+    summary = result.summary()
+    assert ("significantly less" in summary) == (result.better_than_chance == YES)
+    if result.test_score <= result.chance_level:
+        assert "not better" in summary
+
+
+def test_the_state_of_no_test_photos_is_unsure():
+    result = evaluate.measure_accuracy(predicted(["a", "b"], ["a", "b"], "train"))
+    assert result.better_than_chance == UNSURE and result.test_score is result.chance_level is None
+    one = evaluate.measure_accuracy(predicted(["a", "b"] * 9, ["a", "b"] * 9, ["test", "train"] * 9))
+    assert one.better_than_majority == one.better_than_guessing == UNSURE and one.chance_level is None
+    assert "one class" in one.summary() and "not better" not in one.summary()
+    assert result.to_dict()["balanced_accuracy"] is None and "no photos" in result.summary()
 
 
 def test_precision_and_recall_are_averaged_over_classes():

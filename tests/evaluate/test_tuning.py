@@ -12,6 +12,7 @@ from phototransfer.evaluate import tuning
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.tuning import HeadSearch, search_heads
 from phototransfer.report import Skipped
+from phototransfer.stats import class_weights, mean_recall
 
 BASE = SETTINGS | {"HEAD": [100, 7], "DROPOUT": 0.5, "LEARNING_RATE": 1e-3, "DATASET": "../photos/pets", "SEED": 1}
 SEARCHED = ("HEAD", "DROPOUT", "LEARNING_RATE", "WEIGHT_DECAY")
@@ -253,13 +254,50 @@ def test_too_few_photos_are_skipped_with_the_reason(photos, tmp_path):
     assert isinstance(result, Skipped) and "3 different photos" in result.reason
 
 
-def made(correct, configured, importance=None, pruned=()):
-    """Return a search whose heads had these photos correct."""
-    correct = np.asarray(correct, dtype=bool)
+def made(correct, configured, importance=None, pruned=(), labels=None):
+    """Return a search whose heads had these photos correct; with labels, by balanced accuracy."""
+    correct, configured = np.asarray(correct, dtype=bool), np.asarray(configured, dtype=bool)
+    strata = np.zeros(len(configured), dtype=int) if labels is None else np.asarray(labels)
     row = {"layers": 2, "units": 256, "dropout": 0.30000000000000004, "learning_rate": 0.0012345, "weight_decay": 0.05}
-    rows = [row | {"score": one.mean(), "pruned": False, "seconds": 1.0} for one in correct]
+    scores = [mean_recall(one, strata) for one in correct]
+    rows = [row | {"score": score, "pruned": False, "seconds": 1.0} for score in scores]
     rows += [row | {"score": score, "pruned": True, "seconds": 1.0} for score in pruned]
-    return HeadSearch(pd.DataFrame(rows), correct, np.asarray(configured, dtype=bool), importance or {}, {}, 5, 0)
+    measure = "accuracy" if labels is None else "balanced accuracy"
+    options = {"left_out": {}, "n_folds": 5, "seed": 0, "strata": strata, "measure": measure}
+    return HeadSearch(pd.DataFrame(rows), correct, configured, importance=importance or {}, **options)
+
+
+def test_uneven_classes_are_searched_by_balanced_accuracy():
+    """Of 200 photos 20 are rare: a head that finds them is better, although fewer photos are correct."""
+    labels = np.repeat([0, 1], [180, 20])
+    rng = np.random.default_rng(0)
+    configured = labels == 0
+    fair = np.where(labels == 1, rng.random(200) < 0.8, rng.random(200) < 0.88)
+    result = made([configured, fair], configured, labels=labels)
+    assert fair.mean() < configured.mean() and result.configured_score == 0.5
+    mean, low, _ = result.gain()
+    assert low > 0 and mean == pytest.approx(result.best()["score"] - 0.5, abs=0.02)
+    assert result.is_better and result.advice() and "balanced accuracy" in result.summary()
+    assert "balanced accuracy" in result.plot().axes[0].get_ylabel()
+    assert not made([configured, fair], configured).is_better  # by accuracy
+
+
+def test_a_gain_needs_the_interval_and_the_paired_test(monkeypatch):
+    for low, p_value, better in ((0.01, 0.01, True), (0.01, 0.2, False), (-0.01, 0.01, False)):
+        result = made([np.arange(100) < 90], np.arange(100) < 80)
+        monkeypatch.setattr(HeadSearch, "gain", lambda self, low=low: (0.05, low, 0.1))
+        monkeypatch.setattr(HeadSearch, "p_value", lambda self, p_value=p_value: p_value)
+        assert result.is_better is result.to_dict()["better"] is bool(result.advice()) is better
+        assert ("not significantly different" in result.summary()) is not better
+
+
+def test_uneven_classes_are_pruned_and_scored_by_balanced_accuracy(photos, tmp_path):
+    table, plain = photos
+    table = table.assign(label=np.where(np.arange(90) % 5 == 0, "dog", "cat"), group=np.arange(90))
+    result = search((table, plain), tmp_path)
+    assert result.measure == result.to_dict()["measure"] == "balanced accuracy"
+    complete = result.trials[~result.trials["pruned"]]
+    np.testing.assert_allclose(complete["score"], result.correct @ class_weights(result.strata))
 
 
 def test_luck_is_not_presented_as_a_gain():

@@ -11,6 +11,7 @@ from PIL import Image
 
 from phototransfer.network.classify import classify, load_run
 from phototransfer.network.features import BATCH, read_image
+from phototransfer.network.novelty import TRAINING_FEATURES, TrainingFeatures
 from phototransfer.photos import Source, prepare, read_photo
 
 CLASSES = ["cat", "dog"]
@@ -70,7 +71,8 @@ def test_only_files_that_are_no_photos(tmp_path, model):
     result = classify(model, CLASSES, tmp_path)
     assert result["label"].tolist() == [None] and result["reason"][0]
     (tmp_path / "notes.txt").unlink()
-    assert list(classify(model, CLASSES, tmp_path)) == ["file", "label", "probability", "reason"]
+    columns = ["file", "label", "probability", "unlike", "nearest", "reason"]
+    assert list(result) == list(classify(model, CLASSES, tmp_path)) == columns
 
 
 def test_a_missing_path_is_named(tmp_path, model):
@@ -133,3 +135,76 @@ def test_a_model_file_that_is_damaged_or_brings_code_is_refused(tmp_path):
     (tmp_path / "model.keras").write_bytes((tmp_path / "model.keras").read_bytes()[:500])
     with pytest.raises(ValueError, match=r"model\.keras cannot be loaded"):
         load_run(tmp_path)
+
+
+@pytest.fixture
+def run_folder(tmp_path, make_photo):
+    """A saved run that knows three photos: two cats of their own class, and a dog."""
+    keras.utils.set_random_seed(3)
+    image = keras.Input((16, 16, 3))
+    inner = keras.Input((16, 16, 3))
+    extractor = keras.Model(inner, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255, -0.5)(inner)), name="tiny")
+    head = keras.Sequential([keras.Input((768,)), keras.layers.Dense(2, activation="softmax")], name="head")
+    model = keras.Model(image, head(extractor(image)))
+    folder = tmp_path / "run"
+    folder.mkdir()
+    model.save(folder / "model.keras")
+    (folder / "labels.json").write_text(json.dumps(CLASSES))
+    pixels = []
+    for number in range(3):
+        path = make_photo(tmp_path / "known" / f"{number}.jpg", number)
+        pixels.append(read_image(io.BytesIO(read_photo(path).jpeg), 16))
+    features = np.asarray(extractor(np.stack(pixels).astype(np.float32)))
+    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    labels, originals = np.array(["cat", "cat", "dog"]), np.array(["0.jpg", "1.jpg", "2.jpg"])
+    distances = 1 - features @ features.T
+    training = TrainingFeatures(features.astype(np.float16), labels, originals, float(distances.max()) + 0.01, 0.02)
+    np.savez(folder / TRAINING_FEATURES, **training.arrays())
+    return folder
+
+
+@pytest.mark.parametrize("extra", [0, BATCH + 1], ids=["few", "many"])
+def test_a_photo_unlike_the_training_photos_is_named_and_still_classified(run_folder, tmp_path, make_photo, extra):
+    Image.fromarray(255 - np.asarray(Image.open(tmp_path / "known" / "2.jpg"))).save(
+        tmp_path / "known" / "negative.png"
+    )
+    (tmp_path / "known" / "notes.txt").write_text("no photo")
+    for number in range(extra):
+        make_photo(tmp_path / "known" / f"x{number:02}.jpg", 50 + number)
+    loaded, classes = load_run(run_folder)
+    with_novelty = classify(loaded, classes, tmp_path / "known").set_index("file")
+    loaded.training_features = None
+    without = classify(loaded, classes, tmp_path / "known").set_index("file")
+    assert without["unlike"].isna().all() and without["nearest"].isna().all()
+    assert with_novelty["label"].equals(without["label"])
+    np.testing.assert_allclose(
+        with_novelty["probability"].astype(float), without["probability"].astype(float), atol=1e-6
+    )
+    known = with_novelty.loc[["0.jpg", "1.jpg", "2.jpg"]]
+    assert known["nearest"].tolist() == ["cat", "cat", "dog"]
+    assert not known["unlike"].any() and (known["reason"] == "").all()
+    negative = with_novelty.loc["negative.png"]
+    assert negative["unlike"] and negative["nearest"] in negative["reason"]
+    assert with_novelty["unlike"].isna().tolist() == (with_novelty.index == "notes.txt").tolist()
+    assert with_novelty[with_novelty["unlike"]].index[0] == "negative.png"  # usable as a mask
+
+
+def test_only_the_photos_that_are_unlike_are_printed_as_such(run_folder, tmp_path, capsys):
+    loaded, classes = load_run(run_folder)
+    classify(loaded, classes, tmp_path / "known")
+    assert capsys.readouterr().out == ""
+    Image.fromarray(255 - np.asarray(Image.open(tmp_path / "known" / "2.jpg"))).save(tmp_path / "negative.png")
+    classify(loaded, classes, tmp_path / "negative.png")
+    printed = capsys.readouterr().out
+    assert "negative.png" in printed and "cannot be classified" not in printed
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 damaged"], ids=["missing", "empty", "damaged"])
+def test_a_run_without_usable_training_features_still_classifies(run_folder, tmp_path, capsys, content):
+    (run_folder / TRAINING_FEATURES).unlink()
+    if content is not None:
+        (run_folder / TRAINING_FEATURES).write_bytes(content)
+    loaded, classes = load_run(run_folder)
+    assert (TRAINING_FEATURES in capsys.readouterr().out) == (content is not None)
+    result = classify(loaded, classes, tmp_path / "known")
+    assert result["label"].notna().all() and result["unlike"].isna().all()

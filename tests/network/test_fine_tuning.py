@@ -211,31 +211,33 @@ def test_augmentation_is_for_training_only():
     assert not np.allclose(augment(pixels, training=True), pixels)
 
 
-def result_of(correct, loss, p_value=1.0):
+def result_of(correct, loss, p_value=1.0, loss_p_value=1.0):
     history = pd.DataFrame({"loss": [1, 2], "accuracy": [0, 1], "val_loss": [0.5, 0.4], "val_accuracy": [0, 1]})
-    return FineTuning(HEAD_HISTORY, history, correct, loss, total=4, p_value=p_value, trained=10, weights=1000)
+    p_values = {"p_value": p_value, "loss_p_value": loss_p_value}
+    return FineTuning(HEAD_HISTORY, history, correct, loss, total=40, trained=10, weights=1000, **p_values)
 
 
 @pytest.mark.parametrize(
-    "correct, loss, kept",
+    "correct, loss, p_value, loss_p_value, kept",
     [
-        ((3, 4), (0.6, 0.4), True),
-        ((3, 4), (0.6, 0.6), True),
-        ((3, 3), (0.6, 0.5), True),
-        ((3, 3), (0.6, 0.6), False),
-        ((3, 3), (0.6, 0.7), False),
-        ((4, 3), (0.6, 0.2), False),
-        ((3, 4), (0.4, 0.6), False),
-        ((3, 3), (np.nan, 0.6), True),
-        ((4, 3), (np.nan, 0.6), False),
-        ((3, 4), (np.nan, np.nan), False),
-        ((3, 4), (0.6, np.nan), False),
-        ((3, 4), (np.nan, np.inf), False),
+        ((30, 36), (0.6, 0.5), 0.03, 0.2, True),
+        ((30, 36), (0.4, 0.6), 0.03, 0.2, True),
+        ((30, 36), (0.6, 0.5), 0.07, 0.2, False),
+        ((30, 24), (0.6, 0.5), 0.03, 0.2, False),
+        ((30, 30), (0.6, 0.5), 1.0, 0.01, True),
+        ((30, 30), (0.6, 0.5), 1.0, 0.06, False),
+        ((30, 30), (0.6, 0.599), 1.0, 0.0001, False),
+        ((30, 32), (0.6, 0.599), 0.5, 0.0001, False),
+        ((30, 30), (0.6, 0.7), 1.0, 0.01, False),
+        ((30, 29), (0.6, 0.2), 1.0, 0.0001, False),
+        ((30, 30), (np.nan, 0.6), 1.0, 0.01, False),
+        ((30, 36), (0.6, np.nan), 0.03, 0.01, False),
     ],
 )
-def test_kept_only_if_better_in_one_and_worse_in_neither(correct, loss, kept):
-    assert result_of(correct, loss).kept is kept
-    assert ("Not kept" in result_of(correct, loss).summary()) is not kept
+def test_kept_only_if_better_than_chance(correct, loss, p_value, loss_p_value, kept):
+    result = result_of(correct, loss, p_value, loss_p_value)
+    assert result.kept is result.to_dict()["kept"] is kept
+    assert ("Not kept" in result.summary()) is not kept and bool(result.advice()) is not kept
 
 
 def test_a_network_that_diverged_is_never_kept(photos):
@@ -246,12 +248,18 @@ def test_a_network_that_diverged_is_never_kept(photos):
     assert result.plot() and result.summary()
 
 
-def test_summary_has_counts_and_p_value():
-    summary = result_of((3, 4), (0.61, 0.4)).summary()
+def test_summary_has_counts_and_p_values():
+    summary = result_of((30, 36), (0.61, 0.4), p_value=0.03, loss_p_value=0.2).summary()
     assert "10 of the backbone's 1,000 weights for 2 epochs; the best is epoch 2." in summary
-    assert "3 of 4 → 4 of 4 correct (0.75 → 1.00), loss 0.61 → 0.40. Kept." in summary
-    assert "may be random (McNemar's test, p = 1)" in summary
-    assert "unlikely" in result_of((0, 4), (0.61, 0.4), p_value=0.01).summary()
+    assert "30 of 40 → 36 of 40 correct (0.75 → 0.90;" in summary and "loss 0.61 → 0.40" in summary
+    assert "p = 0.03" in summary and "p = 0.2" in summary
+
+
+def test_near_duplicates_count_once_in_the_tests(photos):
+    alone = Notebook().fine_tune(photos)
+    together = Notebook().fine_tune(photos.assign(group=np.where(photos["split"] == "val", 0, photos["group"])))
+    assert alone.loss_p_value < 0.05 and alone.total == together.total == 16
+    assert together.loss_p_value == together.p_value == 1 and not together.kept
 
 
 def test_curves_continue_at_the_best_epoch_of_the_head():

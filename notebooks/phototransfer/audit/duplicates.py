@@ -20,7 +20,17 @@ from phototransfer.console import plural, progress, short_name, shorten_list
 from phototransfer.photos import registration
 from phototransfer.photos.registration import DUPLICATE, SAME_SCENE
 from phototransfer.photos.splits import assign_splits, connected
-from phototransfer.report import Result, Skipped
+from phototransfer.report import (
+    CANNOT_TELL,
+    DOUBT,
+    FOUND,
+    NOTE,
+    NOTHING_FOUND,
+    SERIOUS,
+    Finding,
+    Result,
+    Skipped,
+)
 from phototransfer.stats import format_score, wilson
 from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
 
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
 
 #: With fewer test photos than this the accuracy on a class cannot be measured.
 MIN_TEST_PHOTOS = 10
+_SMALL_EFFECT = 0.005  # 0.00 with two decimals
 _NEAREST = 2  # candidates for each photo in each split, by shape and again by features
 _PHOTOS_PER_BLOCK, _PAIRS_PER_BLOCK, _EMBED_BATCH = 512, 256, 32
 _SCORES = ["cosine", "correlation", "lowest", "border", "tiles"]
@@ -218,29 +229,47 @@ class CleanScore(Result):
             "too_few": list(self.too_few),
         }
 
-    def verdict_line(self) -> str:
-        """Return in a few words whether test photos are in training too, and the effect on the score."""
-        if not self.total:
-            return "cannot tell, too few photos"
-        if self.dropped and not self.duplicates:
-            return f"found; {plural(self.dropped, 'photo')} removed from training and validation"
-        if not self.duplicates:
-            return self._near_duplicates_line()
-        result = f"found, {self.duplicates} of {self.total} test photos"
-        if self.too_few:
-            return f"{result}; too few others to estimate the effect on the score"
-        effect = self.correct / self.total - self.clean_correct / self.clean_total
-        if effect < 0.005:
-            return f"{result}; without them the score is not lower"
-        return f"{result}; estimated effect on the score {effect:.2f}"
+    def findings(self) -> dict[str, Finding]:
+        return {"leaks": self._finding()}
 
-    def _near_duplicates_line(self) -> str:
-        near = self.total - self.new_total
+    def _finding(self) -> Finding:
+        near = self.total - self.duplicates - self.new_total
+        if not self.total:
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}, there are no test photos")
+        if self.duplicates:
+            return self._duplicates_found()
+        if self.dropped:
+            dropped = plural(self.dropped, "photo")
+            return Finding(NOTHING_FOUND, f"{NOTHING_FOUND} any more: {dropped} removed from training and validation")
+        if not near:
+            return Finding(NOTHING_FOUND, NOTHING_FOUND)
+        scenes = f"{near} of {self.total} test photos show the scene of a training photo"
+        obstacle = f"{scenes}, so they are easier than photos of a new scene."
+        remedy = "Put all photos of one scene into the same split, or let TEST_SPLIT split the photos."
         if near == self.total:
-            return "cannot tell, each test photo shows the scene of a training photo"
-        if near:
-            return f"no duplicates; {near} of {self.total} test photos show the scene of a training photo"
-        return "nothing found"
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}: {scenes}", SERIOUS, obstacle, remedy)
+        return Finding(FOUND, f"{FOUND}: no duplicates, but {scenes}", NOTE, obstacle, remedy)
+
+    def _duplicates_found(self) -> Finding:
+        what = f"{self.duplicates} of {self.total} test photos"
+        obstacle = f"{what} are in the training or validation set too"
+        remedy = 'Set DUPLICATES = "drop".'
+        if self.too_few:
+            labels = shorten_list([f"{label}: {count}" for label, count in self.too_few.items()], 3)
+            return Finding(
+                FOUND,
+                f"{FOUND}: {what}; too few others to estimate the effect on the score ({labels})",
+                SERIOUS,
+                f"{obstacle}, and too few others remain ({labels}): the test score says nothing about new photos.",
+                f"{remedy[:-1]}, and add new test photos.",
+            )
+        effect = self.correct / self.total - self.clean_correct / self.clean_total
+        if effect < _SMALL_EFFECT:
+            line = f"{FOUND}: {what}; without them the score is not lower"
+            return Finding(FOUND, line, NOTE, f"{obstacle}, but without them the test score is not lower.", remedy)
+        line = f"{FOUND}: {what}; estimated effect on the score {effect:.2f}"
+        obstacle = f"{obstacle}; without them the test score is {effect:.2f} lower."
+        return Finding(FOUND, line, DOUBT, obstacle, remedy, effect=effect)
 
 
 def find_duplicates(photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any]) -> Duplicates | Skipped:

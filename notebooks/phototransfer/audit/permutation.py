@@ -1,6 +1,5 @@
 """Permutation tests of how well one property predicts the class of a photo."""
 
-import warnings
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -10,12 +9,6 @@ from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
-from phototransfer.evaluate.folds import assign_folds
-
-#: States of a test. NOTHING_FOUND requires enough power to find something.
-FOUND, NOTHING_FOUND, CANNOT_TELL = "found", "nothing found", "cannot tell"
-TOO_FEW = "cannot tell, too few photos"
-_FOLDS = 5
 _BINS = 32
 _COMPONENTS = 32
 _ROUNDING = 1e-5  # standard deviations
@@ -30,7 +23,6 @@ class Sample:
 
     rows: np.ndarray  # positions in the table of photos
     labels: np.ndarray  # positions in `classes`
-    folds: np.ndarray
     classes: list[str]
     left_out: dict[str, int]  # classes with fewer than two different photos, and how many they have
 
@@ -41,60 +33,67 @@ class Sample:
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Photos by fold and class, float (folds, classes); every class is in two folds at least."""
-        counts = np.zeros((self.folds.max() + 1, len(self.classes)))
-        np.add.at(counts, (self.folds, self.labels), 1)
-        return counts
+        """Photos by class, float (classes,); at least two each."""
+        return np.bincount(self.labels).astype(float)
 
     def balanced_accuracy(self, credit: np.ndarray) -> float:
         """Return the mean over the classes of the mean credit (0 to 1) of their photos, float (n,)."""
-        return float((np.bincount(self.labels, credit) / np.bincount(self.labels)).mean())
+        return float((np.bincount(self.labels, credit) / self.counts).mean())
 
 
-def make_sample(photos: pd.DataFrame, seed: int) -> Sample | None:
-    """Return the photos that count, in stratified folds; None if fewer than two classes have two of them."""
+def make_sample(photos: pd.DataFrame) -> Sample | None:
+    """Return the photos that count; None if fewer than two classes have two of them."""
     first = photos[["label", "group"]].reset_index(drop=True).drop_duplicates("group")
     sizes = first["label"].value_counts().reindex(sorted(photos["label"].unique()), fill_value=0)
     first = first[first["label"].isin(sizes.index[sizes >= 2])]
     labels, classes = pd.factorize(first["label"], sort=True)
     if len(classes) < 2:
         return None
-    with warnings.catch_warnings():  # on classes with fewer photos than folds: those are spread evenly, too
-        warnings.simplefilter("ignore", UserWarning)
-        folds = assign_folds(labels, np.arange(len(labels)), min(_FOLDS, int(sizes.max())), seed)
-    return Sample(first.index.to_numpy(), labels, folds, list(classes), sizes[sizes < 2].to_dict())
+    return Sample(first.index.to_numpy(), labels, list(classes), sizes[sizes < 2].to_dict())
 
 
 class _Classifier:
-    """Scores of the classes for each photo of a sample, fitted on the photos of the other folds."""
+    """Scores of the classes for each photo of a sample, fitted on all other photos (leave-one-out).
+
+    Unlike folds, leaving out one photo at a time needs no random assignment: the result does not depend on a seed.
+    """
 
     constant = False  # whether the property is the same for all photos
 
     def __init__(self, sample: Sample, numbers: int) -> None:
         self.sample = sample
         self._orders_per_block = max(1, _BLOCK // numbers)  # if each order of the photos needs so many numbers
-        self._train_counts = (sample.counts.sum(axis=0) - sample.counts).astype(np.float32)
 
     def statistics(self, orders: np.ndarray) -> np.ndarray:
         """Return the mean probability of the true class, float (p,), for p orders of the photos, int (p, n).
 
-        Out of fold, each class weighted equally: this has more power than the accuracy.
+        Each class is weighted equally. This has more power than the accuracy.
         """
         starts = range(0, len(orders), self._orders_per_block)
         return np.concatenate([self._mean(orders[start : start + self._orders_per_block]) for start in starts])
 
     def credit(self) -> np.ndarray:
         """Return 1 for each photo whose class scores highest, a share of 1 if others do too, else 0: float (n,)."""
-        scores = self._scores(np.arange(len(self.sample.rows))[None])[0]
-        top = np.isclose(scores, scores.max(axis=1, keepdims=True), atol=0)
-        return top[np.arange(len(scores)), self.sample.labels] / top.sum(axis=1)
+        photo, labels = np.arange(len(self.sample.rows)), self.sample.labels
+        scores = self._scores(photo[None])[0]
+        own = scores[photo, labels]
+        with_photo = self._own_scores_with_photo(own)
+        scores[photo, labels] = -np.inf
+        highest = scores.max(axis=1)
+        rivals = ((scores > own[:, None]) | np.isclose(scores, own[:, None], atol=0)).sum(axis=1)
+        undecided = (with_photo >= highest) | np.isclose(with_photo, highest, atol=0)
+        return np.where(rivals == 0, 1.0, undecided / (1 + rivals))
 
     def _mean(self, orders: np.ndarray) -> np.ndarray:
         raise NotImplementedError
 
     def _scores(self, orders: np.ndarray) -> np.ndarray:
-        """Return the score of each class for each photo in each order, float (p, n, classes)."""
+        """Return the score of each class for each photo in each order, without that photo, float (p, n, classes)."""
         raise NotImplementedError
+
+    def _own_scores_with_photo(self, own: np.ndarray) -> np.ndarray:
+        """Return the score of each photo's own class that decides whether it loses; by default that without it."""
+        return own
 
 
 class HistogramClassifier(_Classifier):
@@ -116,23 +115,36 @@ class HistogramClassifier(_Classifier):
         super().__init__(sample, max(len(column), sample.counts.size * len(self._kernel)))
 
     def _mean(self, orders: np.ndarray) -> np.ndarray:
-        tally, likelihood = self._likelihood(orders)
-        likelihood += 1e-9  # the same for all classes if none has this value
-        hits = np.einsum("pfcb,pfcb->pc", tally, likelihood / likelihood.sum(axis=2, keepdims=True))
-        return (hits / self.sample.counts.sum(axis=0)).mean(axis=1)
+        tally, likelihood, of_true = self._likelihood(orders)
+        others = likelihood.sum(axis=1, keepdims=True) - likelihood
+        tiny = 1e-9  # the same for all classes if none has this value
+        probability = (of_true + tiny) / (of_true + others + tiny * len(self.sample.classes))
+        return ((tally * probability).sum(axis=2) / self.sample.counts).mean(axis=1)
 
     def _scores(self, orders: np.ndarray) -> np.ndarray:
-        _, likelihood = self._likelihood(orders)
-        return likelihood[np.arange(len(orders))[:, None], self.sample.folds, :, self._bins[orders]]
+        _, likelihood, of_true = self._likelihood(orders)
+        order, bins, labels = np.arange(len(orders))[:, None], self._bins[orders], self.sample.labels
+        scores = likelihood.transpose(0, 2, 1)[order, bins]
+        scores[:, np.arange(len(labels)), labels] = of_true[order, labels, bins]
+        return scores
 
-    def _likelihood(self, orders: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the photos counted by (order, fold, class, bin), and the frequency of each bin in the other folds."""
-        shape = (len(orders), *self.sample.counts.shape, len(self._kernel))
-        order = np.arange(len(orders))[:, None]
-        cells = np.ravel_multi_index((order, self.sample.folds, self.sample.labels, self._bins[orders]), shape)
+    def _own_scores_with_photo(self, own: np.ndarray) -> np.ndarray:
+        # Of a value that all classes have in equal shares, each class has one fewer without the photo. That alone must
+        # not point to another class, so a class loses only if it loses with the photo too.
+        _, likelihood, _ = self._likelihood(np.arange(len(own))[None])
+        return likelihood[0, self.sample.labels, self._bins]
+
+    def _likelihood(self, orders: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return arrays by (order, class, bin).
+
+        The photos counted; how frequent the bin is in the class; the same without one photo of that class and bin.
+        """
+        shape = (len(orders), len(self.sample.classes), len(self._kernel))
+        cells = np.ravel_multi_index((np.arange(len(orders))[:, None], self.sample.labels, self._bins[orders]), shape)
         tally = np.bincount(cells.ravel(), minlength=np.prod(shape)).reshape(shape).astype(np.float32)
-        others = tally.sum(axis=1, keepdims=True) - tally
-        return tally, others @ self._kernel / self._train_counts[:, :, None]
+        blurred, counts = tally @ self._kernel, self.sample.counts[:, None].astype(np.float32)
+        without_one = np.maximum(blurred - self._kernel.diagonal(), 0) / (counts - 1)
+        return tally, blurred / counts, without_one
 
 
 class CentroidClassifier(_Classifier):
@@ -157,18 +169,22 @@ class CentroidClassifier(_Classifier):
         labels, scores = self.sample.labels, self._scores(orders)
         of_true = scores[:, np.arange(len(labels)), labels]
         probability = 1 / np.exp(np.minimum(scores - of_true[:, :, None], 60)).sum(axis=2)
-        return probability @ (1 / self.sample.counts.sum(axis=0)[labels]) / len(self.sample.classes)
+        return probability @ (1 / self.sample.counts[labels]) / len(self.sample.classes)
 
     def _scores(self, orders: np.ndarray) -> np.ndarray:
         """Return log-likelihoods up to a constant."""
-        points = self._points[orders]
-        scores = np.empty((*orders.shape, len(self.sample.classes)), dtype=np.float32)
-        is_class = np.eye(len(self.sample.classes), dtype=np.float32)[self.sample.labels]
-        for fold, sizes in enumerate(self._train_counts):
-            test = self.sample.folds == fold
-            means = (is_class[~test] / sizes).T @ points[:, ~test]
-            length = (means**2).sum(axis=2) - points.shape[2] / sizes
-            scores[:, test] = points[:, test] @ means.transpose(0, 2, 1) - length[:, None] / 2
+        points, labels, counts = self._points[orders], self.sample.labels, self.sample.counts
+        dimensions = points.shape[2]
+        is_class = np.eye(len(counts), dtype=np.float32)[labels]
+        means = (is_class / counts.astype(np.float32)).T @ points
+        products, squares = points @ means.transpose(0, 2, 1), (means**2).sum(axis=2)
+        scores = products - ((squares - dimensions / counts)[:, None] / 2).astype(np.float32)
+        # The mean of a photo's own class without the photo x is (n · mean − x) / (n − 1).
+        photo, n = np.arange(len(labels)), counts[labels]
+        product, square, own = products[:, photo, labels], squares[:, labels], (points**2).sum(axis=2)
+        product_without = (n * product - own) / (n - 1)
+        square_without = (n**2 * square - 2 * n * product + own) / (n - 1) ** 2
+        scores[:, photo, labels] = product_without - (square_without - dimensions / (n - 1)) / 2
         return scores
 
 

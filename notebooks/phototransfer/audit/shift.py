@@ -1,6 +1,6 @@
 """Shift: differences between validation or test photos and training photos of the same class."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,25 +12,30 @@ from scipy.special import gammaln
 from scipy.stats import rankdata
 from sklearn.utils.extmath import randomized_svd
 
-from phototransfer.audit.permutation import CANNOT_TELL, FOUND, NOTHING_FOUND, TOO_FEW, one_blas_thread
+from phototransfer.audit.permutation import one_blas_thread
 from phototransfer.console import short_name
-from phototransfer.report import Result, Skipped
-from phototransfer.style import BLUE, VERMILLION, photo_grid
+from phototransfer.report import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding, Result, Skipped
+from phototransfer.style import BLUE, ORANGE, VERMILLION, photo_grid
 
 if TYPE_CHECKING:
     from phototransfer.network.features import Features
 
 _ALPHA = 0.05
-_PERMUTATIONS = 499
+#: Between this p-value and _ALPHA a result is borderline: the random splits of another seed could reverse it.
+_CLEAR_ALPHA = 0.02
+_PERMUTATIONS = 999
 _COMPONENTS = 128  # of the features: fewer miss a zoom or another brightness, more find no more
 #: A difference is a shift from this AUC on: of two photos, one per split, the correct one is picked 6 of 10 times.
 _MATERIAL_AUC = 0.6
+_CLEAR_AUC = 0.62  # up to here it is borderline
 #: If random splits reach this AUC, a shift of half a standard deviation could be missed.
 _MISSED_AUC = 0.65
 _TOO_SIMILAR = 0.995  # p-value above which a split is more similar to training than a random one
 #: With fewer ways to split the photos at random, chance alone gives any p-value that would be reported.
 _MIN_RANDOM_SPLITS = 2 / (1 - _TOO_SIMILAR)
 _SPLITS = {"val": "validation", "test": "test"}
+#: States, the most serious first, with the markers of the figure.
+_MARKERS = {FOUND: (VERMILLION, "D"), BORDERLINE: (ORANGE, "s"), CANNOT_TELL: (BLUE, "o"), NOTHING_FOUND: (BLUE, "o")}
 
 
 @dataclass(frozen=True)
@@ -41,8 +46,9 @@ class Shift(Result):
     ----------
     table : DataFrame
         One row per split: split, auc, low and high (of 95 % of random splits), p_value, p_corrected (for the number of
-        splits), photos (that were compared), set_aside (that were not), state (FOUND, NOTHING_FOUND or CANNOT_TELL),
-        same_features (whether the network gives most photos the same features, so that no test is possible).
+        splits), photos (that were compared), set_aside (that were not), state (FOUND, BORDERLINE, NOTHING_FOUND or
+        CANNOT_TELL), same_features (whether the network gives most photos the same features, so that no test is
+        possible).
     scores : DataFrame
         One column per split: how strongly the classifier, not trained on a photo, assigns it to that split.
     """
@@ -51,54 +57,62 @@ class Shift(Result):
     table: pd.DataFrame
     scores: pd.DataFrame
     photos: pd.DataFrame
+    random_splits: Sequence[str] = ()  #: not tested, because they were cut at random: any difference is chance
 
     @property
     def state(self) -> str:
         """The most serious state of the splits."""
-        return min(self.table["state"], key=[FOUND, CANNOT_TELL, NOTHING_FOUND].index, default=CANNOT_TELL)
+        default = NOTHING_FOUND if self.random_splits else CANNOT_TELL
+        return min(self.table["state"], key=list(_MARKERS).index, default=default)
 
-    @property
-    def _different(self) -> str:
-        return " and ".join(self.table.loc[self.table["state"] == FOUND, "split"].map(_SPLITS))
-
-    def verdict_line(self) -> str:
-        """Return the result in a few words."""
-        if self.state == FOUND:
-            return f"found: {self._different} photos differ from training photos"
-        if self.state == CANNOT_TELL and self.table["same_features"].any():
-            return "cannot tell, the network gives most photos the same features"
-        return TOO_FEW if self.state == CANNOT_TELL else self.state
+    def findings(self) -> dict[str, Finding]:
+        state = self.state
+        splits = " and ".join(self.table.loc[self.table["state"] == state, "split"].map(_SPLITS))
+        if state in (FOUND, BORDERLINE):
+            finding = Finding(
+                state,
+                f"{state}: {splits} photos {'differ' if state == FOUND else 'may differ'} from training photos",
+                severity=DOUBT if state == FOUND else NOTE,
+                obstacle=f"The {splits} photos are of another kind than the training photos, so the score describes "
+                "a mixture of both kinds.",
+                remedy="If new photos can resemble both kinds, put all photos into one folder per class and let "
+                "TEST_SPLIT and VALIDATION_SPLIT split them at random.",
+            )
+        elif state == CANNOT_TELL and self.table["same_features"].any():
+            finding = Finding(state, f"{state}, the network gives most photos the same features")
+        elif state == CANNOT_TELL:
+            reason = "too few photos" if len(self.table) else "there are only training photos"
+            finding = Finding(state, f"{state}, {reason}")
+        elif self.table.empty:
+            finding = Finding(state, f"{state}: this notebook split the photos at random")
+        else:
+            finding = Finding(state, state)
+        return {"shift": finding}
 
     def summary(self) -> str:
-        if self.table.empty:
-            return "Cannot tell: there are only training photos."
         lines = []
+        if self.random_splits:
+            names = " and ".join(_SPLITS[split] for split in self.random_splits)
+            lines.append(f"The {names} photos were chosen at random by this notebook, so there is nothing to test.")
         for row in self.table.itertuples():
-            line = f"{_SPLITS[row.split].capitalize()} photos: "
-            if row.state == NOTHING_FOUND:
-                line += "no difference from training photos of the same class was found."
+            line = f"{_SPLITS[row.split].capitalize()} photos: {row.state}"
             if row.same_features:
-                line += "cannot tell. The network gives most of them the same features as other photos."
-            elif row.state == CANNOT_TELL:
-                line += f"cannot tell. Only {row.photos} could be compared with training photos of the same class"
-                line += f", {row.set_aside} not: near-duplicates, or no others to compare." if row.set_aside else "."
-            if row.state == FOUND:
+                line += ". The network gives most of them the same features as other photos"
+            elif np.isfinite(row.auc):
                 line += (
-                    f"different from training photos of the same class (a classifier has AUC {row.auc:.2f}). The score "
+                    f". A classifier that is to distinguish them from training photos of the same class has AUC "
+                    f"{row.auc:.2f} (no difference: 0.50; 95 % of random splits: {row.low:.2f} to {row.high:.2f})"
                 )
-                line += "describes photos like these; training on more of them would probably raise it."
+            if row.state == CANNOT_TELL and not row.same_features:
+                line += f". Only {row.photos} could be compared"
+                line += f", {row.set_aside} not: near-duplicates, or no others of their class" if row.set_aside else ""
             if row.p_value > _TOO_SIMILAR:
-                line += " They resemble training photos more than in a random split: look for duplicates."
-            lines.append(line)
+                line += ". They resemble training photos more than in a random split: look for duplicates"
+            lines.append(f"{line}.")
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        if self.state != FOUND:
-            return []
-        return [
-            f"The {self._different} photos differ from the training photos: if new photos can resemble both, "
-            "put all photos into one folder per class and let TEST_SPLIT and VALIDATION_SPLIT split them."
-        ]
+        return [finding.remedy for finding in self.findings().values() if finding.state == FOUND]
 
     def plot(self) -> Figure | None:
         """Return the AUC of each split, over the range of 95 % of random splits."""
@@ -110,7 +124,7 @@ class Shift(Result):
         axis.hlines(rows, table["low"], table["high"], "lightgrey", linewidth=9, label="95 % of random splits")
         axis.axvline(0.5, color="black", linestyle=":", linewidth=1.2, label="no difference")
         for place, row in enumerate(table.itertuples()):
-            colour, marker = (VERMILLION, "D") if row.state == FOUND else (BLUE, "o")
+            colour, marker = _MARKERS[row.state]
             axis.plot(row.auc, place, marker, color=colour, markersize=8, clip_on=False)
             text = f"{row.auc:.2f}: {row.state}"
             axis.text(1.03, place, text, transform=axis.get_yaxis_transform(), va="center", fontsize=9)
@@ -151,16 +165,21 @@ class ShiftExamples(Result):
         return {"split": list(self.from_split["original"]), "train": list(self.from_train["original"])}
 
 
-def check_shift(photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any]) -> Shift | Skipped:
+def check_shift(
+    photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any], *, random_splits: Sequence[str] = ()
+) -> Shift | Skipped:
     """Test whether a classifier on the features distinguishes training photos from those of the other splits.
 
     Within each class, against random splits. Photos with a duplicate on the training side and groups in both splits
     are set aside: they look like training photos, which hides a shift. Of each other group the first photo counts.
+    Each photo is predicted from all others. `random_splits` are those that the notebook has cut at random: one in
+    twenty would be called different though nothing but chance can differ, so they are not tested.
     """
     if not settings["CHECKS"]:
         return Skipped(Shift.name, "Not checked (CHECKS = False).")
     rng = np.random.default_rng(settings["SEED"])
-    splits = [name for name in _SPLITS if name in set(photos["split"])]
+    in_table = [name for name in _SPLITS if name in set(photos["split"])]
+    splits = [name for name in in_table if name not in random_splits]
     scores = pd.DataFrame(np.nan, index=photos.index, columns=splits)
     rows = []
     for column, split in enumerate(splits):
@@ -177,9 +196,11 @@ def check_shift(photos: pd.DataFrame, features: "Features", settings: Mapping[st
     table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos", "same_features"])
     table["p_corrected"] = (table["p_value"] * len(splits)).clip(upper=1)  # Bonferroni
     table["set_aside"] = table["split"].map(photos["split"].value_counts()) - table["photos"]
+    clear = (table["p_corrected"] < _CLEAR_ALPHA) & (table["auc"] >= _CLEAR_AUC)
     is_shift = (table["p_corrected"] < _ALPHA) & (table["auc"] >= _MATERIAL_AUC)
-    table["state"] = np.select([is_shift, table["high"] <= _MISSED_AUC], [FOUND, NOTHING_FOUND], CANNOT_TELL)
-    return Shift(table, scores, photos)
+    conditions = [clear, is_shift, table["high"] <= _MISSED_AUC]
+    table["state"] = np.select(conditions, [FOUND, BORDERLINE, NOTHING_FOUND], CANNOT_TELL)
+    return Shift(table, scores, photos, [name for name in in_table if name in random_splits])
 
 
 def shift_examples(shift: Shift | Skipped, split: str = "test", count: int = 6) -> ShiftExamples | Skipped:

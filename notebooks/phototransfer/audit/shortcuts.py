@@ -11,29 +11,39 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator
-from scipy.stats import binom
-from sklearn.linear_model import RidgeClassifier
-from sklearn.metrics import balanced_accuracy_score
-from sklearn.model_selection import PredefinedSplit, cross_val_predict
-from sklearn.pipeline import make_pipeline
+from scipy.stats import binom, norm
+from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from phototransfer.audit import permutation
-from phototransfer.audit.permutation import CANNOT_TELL, FOUND, NOTHING_FOUND, TOO_FEW, HistogramClassifier, Sample
+from phototransfer.audit.permutation import HistogramClassifier, Sample
 from phototransfer.audit.properties import BACKGROUND, FILE_PROPERTIES, NAMES, measure_properties
 from phototransfer.console import short_name, shorten_list
-from phototransfer.report import Result, Skipped
+from phototransfer.report import (
+    BORDERLINE,
+    CANNOT_TELL,
+    DOUBT,
+    FOUND,
+    NOTE,
+    NOTHING_FOUND,
+    SERIOUS,
+    Finding,
+    Result,
+    Skipped,
+)
 from phototransfer.stats import format_score, format_share, wilson
-from phototransfer.style import BLUE, VERMILLION, class_colours, show_photo
+from phototransfer.style import BLUE, ORANGE, VERMILLION, class_colours, show_photo
 
 if TYPE_CHECKING:
     from phototransfer.network import Features
 
 _ALPHA = 0.05
+#: Between this p-value and _ALPHA a result is borderline: the random permutations of another seed could reverse it.
+_CLEAR_ALPHA = 0.02
 #: With thousands of photos, differences are significant that do not affect the score. A property is flagged only if its
 #: balanced accuracy is a fifth above the chance level (0.60 for two classes: half a standard deviation) and 0.03 above
-#: it (one class out of 30 that is recognised by it).
-_TIMES_CHANCE, _ABOVE_CHANCE = 1.2, 0.03
+#: it (one class out of 30 that is recognised by it). Up to _CLEAR_MARGIN above that it is borderline.
+_TIMES_CHANCE, _ABOVE_CHANCE, _CLEAR_MARGIN = 1.2, 0.03, 0.02
 #: The score depends on a property if it is lower by this much at least where the property points to a wrong class.
 _MIN_EFFECT = 0.05
 #: On fewer photos the effect cannot be estimated: with all 9 of 9 correct, an accuracy of 0.70 is still possible.
@@ -41,7 +51,6 @@ _MIN_PHOTOS = 10
 _PERMUTATIONS = 999
 _PLANTED = 100  # differences of one standard deviation, to measure how many are found
 _MIN_POWER = 0.5  # with less, a real difference of that size is as likely missed as found
-_ALL_THE_SAME = "cannot tell, all photos look the same"
 _COMBINATION = "combination of all simple properties"
 _ALL_NAMES = NAMES | {_COMBINATION: _COMBINATION}
 _MAX_CLASSES = 8  # rows of a distribution that can be compared at a glance
@@ -50,11 +59,13 @@ _EXTREMES = 5  # photos beside a distribution
 _LOG_SCALE = ("width", "height", "megapixels", "bytes_per_pixel")  # compared by their ratio
 #: By whether the network sees a property.
 _WHERE = {False: "Only in the files", True: "Visible to the network"}
-#: By whether a property is flagged.
-_MARKERS: dict[bool, dict[str, Any]] = {
-    True: {"label": "flagged", "marker": "D", "color": VERMILLION},
-    False: {"label": "not flagged", "marker": "o", "color": BLUE, "markerfacecolor": "white"},
+_MARKERS: dict[str, dict[str, Any]] = {
+    FOUND: {"marker": "D", "color": VERMILLION},
+    BORDERLINE: {"marker": "s", "color": ORANGE},
+    NOTHING_FOUND: {"marker": "o", "color": BLUE, "markerfacecolor": "white"},
 }
+#: Whether the score depends on a property.
+_DEPENDS, _MAY_DEPEND, _NO_SIGN, _NO_ESTIMATE = "yes", "borderline", "no sign", "cannot tell"
 
 
 @dataclass(frozen=True)
@@ -65,15 +76,18 @@ class Shortcuts(Result):
     ----------
     tests : DataFrame
         One row per property, strongest first; p_corrected is for their number; NaN if it is the same for all photos.
+        state is FOUND, BORDERLINE or NOTHING_FOUND; flagged: whether it is one of the first two.
     power : float
-        Share of planted differences of one standard deviation between the classes that are found.
+        Share of planted differences of one standard deviation between the classes that are flagged.
     effects : DataFrame
         One row per flagged property and one for all simple ones together: photos on which it points to a wrong class;
         correct, accuracy, low, high (95 % interval): score on these; effect: score on all photos minus that;
-        relied_on: whether the effect is large enough and significant.
+        depends: whether the score depends on it ("yes", "borderline", "no sign" or "cannot tell").
     scores : dict
         Balanced accuracies of all simple properties together and of the features of background and whole photos;
         "accuracy" is that of the latter.
+    network_p_value : float
+        That the features of the whole photos do no better than guessing.
     """
 
     name = "shortcuts"
@@ -84,38 +98,106 @@ class Shortcuts(Result):
     power: float
     effects: pd.DataFrame
     scores: dict[str, float]
+    network_p_value: float
 
-    @property
-    def state(self) -> str:
-        """FOUND, NOTHING_FOUND or CANNOT_TELL, for the properties that the network sees.
+    def findings(self) -> dict[str, Finding]:
+        return {"shortcuts": self._shortcuts(), "background": self._background(), "files": self._files()}
 
-        The background counts only if the score depends on it: close to the subject, the border still shows some of it.
-        """
-        relied_on = self.effects.loc[self.effects["relied_on"], "property"]
-        flagged = self.tests.loc[self.tests["flagged"] & self.tests["seen_by_network"], "property"]
-        if ((flagged != BACKGROUND) | flagged.isin(relied_on)).any():
-            return FOUND
-        return NOTHING_FOUND if self.power >= _MIN_POWER and self._photos_differ else CANNOT_TELL
+    def _shortcuts(self) -> Finding:
+        """Simple properties that the network sees."""
+        tests = self.tests[self.tests["seen_by_network"] & (self.tests["property"] != BACKGROUND)]
+        flagged = tests[tests["flagged"]]
+        if flagged.empty:
+            return self._without_flags(tests)
+        names = shorten_list([NAMES[name] for name in flagged["property"]], 3)
+        return self._obstacle(
+            flagged,
+            what=_with_scores(flagged),
+            where=f"The photos of the classes also differ in {names}, whatever their subject",
+            remedy=f"Take the photos of all classes in the same way, so that they do not differ in {names}.",
+        )
 
-    @property
-    def _photos_differ(self) -> bool:
-        return bool(self.tests.loc[self.tests["seen_by_network"], "p_value"].notna().any())
+    def _background(self) -> Finding:
+        tests = self.tests[self.tests["property"] == BACKGROUND]
+        flagged = tests[tests["flagged"]]
+        if flagged.empty:
+            return self._without_flags(tests)
+        return self._obstacle(
+            flagged,
+            what=f"{format_share(flagged['balanced_accuracy'].iloc[0])} from the background alone",
+            where="The photos without their middle are enough to tell the classes apart",
+            remedy="Collect photos of each class on the background of the others.",
+        )
 
-    def verdict_line(self) -> str:
-        """Return the result for what the network sees in a few words."""
-        if self.state == CANNOT_TELL:
-            return TOO_FEW if self._photos_differ else _ALL_THE_SAME
-        if self.state == NOTHING_FOUND:
-            return self.state
-        effects = self.effects[self.effects["seen_by_network"]]
-        if effects["relied_on"].any():
-            return f"found, estimated effect on the score {effects.loc[effects['relied_on'], 'effect'].max():.2f}"
-        if (effects["photos"] < _MIN_PHOTOS).any() or (effects["effect"] >= _MIN_EFFECT).any():
-            return "found; too few photos contradict it to estimate the effect on the score"
-        return "found, but no sign that the score depends on it"
+    def _files(self) -> Finding:
+        tests = self.tests[~self.tests["seen_by_network"]]
+        flagged = tests[tests["flagged"]]
+        if flagged.empty:
+            return self._without_flags(tests)
+        names = shorten_list([NAMES[name] for name in flagged["property"]], 3)
+        return self._obstacle(
+            flagged,
+            what=_with_scores(flagged),
+            where=f"The files of the classes differ in {names}, so the photos may come from different sources",
+            remedy=f"Use photos of all classes from the same source, so that their files do not differ in {names}.",
+        )
+
+    def _without_flags(self, tests: pd.DataFrame) -> Finding:
+        if tests["p_value"].isna().all():
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}, it is the same in all photos")
+        if self.power < _MIN_POWER:
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}, too few photos")
+        return Finding(NOTHING_FOUND, NOTHING_FOUND)
+
+    def _obstacle(self, flagged: pd.DataFrame, *, what: str, where: str, remedy: str) -> Finding:
+        """Return the finding on flagged properties: what they are, and whether the score depends on them."""
+        state = FOUND if (flagged["state"] == FOUND).any() else BORDERLINE
+        seen_by_network = bool(flagged["seen_by_network"].iloc[0])
+        properties = [*flagged["property"]]
+        if seen_by_network and properties != [BACKGROUND]:
+            properties.append(_COMBINATION)
+        effects = self.effects[self.effects["property"].isin(properties)]
+        answer = next(
+            each for each in (_DEPENDS, _MAY_DEPEND, _NO_ESTIMATE, _NO_SIGN) if each in set(effects["depends"])
+        )
+        effect = effects.loc[effects["depends"] == _DEPENDS, "effect"].max()
+        clause, severity, consequence = {
+            _DEPENDS: (
+                f"estimated effect on the score {effect:.2f}",
+                SERIOUS,
+                f". Where this points to the wrong class, the accuracy is {effect:.2f} lower",
+            ),
+            _MAY_DEPEND: ("the score may depend on it", DOUBT, ", and the score may depend on it"),
+            _NO_ESTIMATE: (
+                "too few photos contradict it to estimate the effect on the score",
+                DOUBT,
+                ", and too few photos contradict it to tell whether the score depends on it",
+            ),
+            _NO_SIGN: (
+                "no sign that the score depends on it",
+                NOTE,
+                ", but there is no sign that the score depends on it",
+            ),
+        }[answer]
+        if self.network_p_value >= _ALPHA:
+            clause, consequence = "the network does no better than guessing", ""
+        elif not seen_by_network and answer == _NO_ESTIMATE:
+            clause = "harmless only if the network cannot see it"
+        return Finding(
+            state,
+            f"{state}: {what} (guessing: {self.sample.chance_level:.2f}); {clause}",
+            severity=severity if state == FOUND else min(severity, DOUBT),
+            obstacle=f"{where}{', perhaps by chance' if state == BORDERLINE else ''}{consequence}.",
+            remedy=remedy,
+            effect=float(effect) if answer == _DEPENDS else 0.0,
+        )
 
     def summary(self) -> str:
-        lines = [*map(self._describe, _WHERE), *self._describe_effects()]
+        lines = self._describe_effects()
+        power = (
+            f"A difference of one standard deviation between the classes is found in {self.power:.0%} of simulations"
+        )
+        lines.append(f"{power} with {len(self.sample.rows)} photos (below {_MIN_POWER:.0%}: cannot tell).")
         tested = self.tests["balanced_accuracy"].dropna()
         if len(tested) and (tested < self.sample.chance_level).mean() > 0.5:
             lines.append("Most properties are below the chance level: without a relation, scores scatter around it.")
@@ -125,15 +207,7 @@ class Shortcuts(Result):
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
-        flagged = self.tests.loc[self.tests["flagged"], "property"]
-        surroundings = flagged.str.startswith("border") | (flagged == BACKGROUND)
-        remedies = {}
-        if not surroundings.all():
-            names = shorten_list([NAMES[name] for name in flagged[~surroundings]], 3)
-            remedies[names] = "take the photos of all classes in the same way (camera, light, size, file format)"
-        if surroundings.any() and self.state == FOUND:
-            remedies["their background"] = "collect photos of each class on the background of the others"
-        return [f"The classes differ in {what}; no setting repairs that: {how}." for what, how in remedies.items()]
+        return [finding.remedy for finding in self.findings().values() if finding.state == FOUND]
 
     def plot(self) -> Figure | None:
         """Return the balanced accuracy of each property alone, None if each is the same for all photos."""
@@ -145,12 +219,16 @@ class Shortcuts(Result):
         size = 7.5, 1.1 + 0.27 * sum(heights)
         figure, axes = plt.subplots(len(heights), figsize=size, sharex=True, squeeze=False, height_ratios=heights)
         chance_level = self.sample.chance_level
-        handles = [Line2D([], [], linestyle="none", **style) for style in _MARKERS.values()]
+        handles = [
+            Line2D([], [], linestyle="none", label=state, **style)
+            for state, style in _MARKERS.items()
+            if state in set(tested["state"])
+        ]
         handles.append(Line2D([], [], linestyle=":", color="black", label=f"chance level {chance_level:.2f}"))
         for axis, (seen_by_network, rows) in zip(axes.flat, panels, strict=True):
             axis.axvline(chance_level, color="black", linestyle=":", linewidth=1.2)
             for place, row in enumerate(rows.itertuples()):
-                score, style = row.balanced_accuracy, _MARKERS[row.flagged]
+                score, style = row.balanced_accuracy, _MARKERS[row.state]
                 axis.hlines(place, chance_level, score, style["color"], linewidth=1, alpha=0.6)
                 axis.plot(score, place, clip_on=False, **style)
                 end = max(score, chance_level), place
@@ -158,7 +236,7 @@ class Shortcuts(Result):
             axis.set_yticks(range(len(rows)), rows["property"].map(NAMES))
             axis.set(ylim=(-0.6, len(rows) - 0.4), title=_WHERE[seen_by_network])
         axis.set(xlim=(0, 1), xlabel="balanced accuracy from this property alone")
-        figure.legend(handles=handles, loc="outside lower center", ncols=3, frameon=False)
+        figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
         return figure
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,24 +248,9 @@ class Shortcuts(Result):
             "chance_level": self.sample.chance_level,
             "left_out": self.sample.left_out,
             "scores": self.scores,
+            "network_p_value": self.network_p_value,
             "effects": effects.to_dict("records"),
         }
-
-    def _describe(self, seen_by_network: bool) -> str:
-        where = _WHERE[seen_by_network]
-        flagged = self.tests[self.tests["flagged"] & (self.tests["seen_by_network"] == seen_by_network)]
-        simple = flagged[flagged["property"] != BACKGROUND]
-        if seen_by_network and not self._photos_differ:
-            return f"{where}: {_ALL_THE_SAME}."
-        if flagged.empty:
-            state = NOTHING_FOUND if self.power >= _MIN_POWER else TOO_FEW
-            power = f"a difference of one standard deviation is found in {self.power:.0%} of simulations"
-            return f"{where}: {state}. With {len(self.sample.rows)} photos, {power}."
-        if simple.empty:
-            return f"{where}: no simple property such as light, colour or sharpness predicts the class."
-        names = [f"{NAMES[row.property]} {format_share(row.balanced_accuracy)}" for row in simple.itertuples()]
-        level = f"(chance level {self.sample.chance_level:.2f})"
-        return f"{where}: found. Balanced accuracy from one property alone {level}: {shorten_list(names, 3)}."
 
     def _describe_effects(self) -> list[str]:
         effects = self.effects[self.effects["seen_by_network"]]
@@ -196,18 +259,13 @@ class Shortcuts(Result):
         names = {"properties": "all simple properties together", "network": "the network's features"}
         names["background"] = "the same with the middle of the photos blanked (parts of the subject may remain)"
         scores = ", ".join(f"{name} {format_share(self.scores[key])}" for key, name in names.items())
-        lines = [f"Balanced accuracy of ridge regression, out of fold: {scores}."]
-        enough = effects[effects["photos"] >= _MIN_PHOTOS].sort_values(["relied_on", "effect"], ascending=False)
+        lines = [f"Balanced accuracy of ridge regression, each photo predicted from all others: {scores}."]
+        enough = effects[effects["photos"] >= _MIN_PHOTOS].sort_values("effect", ascending=False, kind="stable")
+        enough = enough.sort_values("depends", key=lambda column: column != _DEPENDS, kind="stable")
         for row in enough.head(1).itertuples():
-            conclusion = "no sign that the score depends on it"
-            if row.relied_on:
-                conclusion = f"estimated effect on the score {row.effect:.2f}"
-            elif row.effect >= _MIN_EFFECT:
-                conclusion = "too few photos to tell whether the score depends on it"
             lines.append(
                 f"Where the {_ALL_NAMES[row.property]} points to a wrong class, the network's features have "
-                f"{format_score(row.correct, row.photos)}, on all photos {format_share(self.scores['accuracy'])}: "
-                f"{conclusion}."
+                f"{format_score(row.correct, row.photos)}, on all photos {format_share(self.scores['accuracy'])}."
             )
         rare = effects[effects["photos"] < _MIN_PHOTOS]
         if len(rare):
@@ -256,25 +314,25 @@ class PropertyDistributions(Result):
 def check_shortcuts(photos: pd.DataFrame, features: "Features", settings: Mapping[str, Any]) -> Shortcuts | Skipped:
     """Test whether properties other than the subject predict the class, and estimate their effect on the score.
 
-    Each property is tested alone, out of fold, against shuffled labels; of each group of near-duplicates the first
-    photo counts. The score is that of ridge regression on the network's features, out of fold on the same photos: as
-    good as logistic regression on the reference data sets, in a twentieth of the time.
+    Each property is tested alone, each photo predicted from all others, against shuffled labels; of each group of
+    near-duplicates the first photo counts. The score is that of ridge regression on the network's features, on the same
+    photos in the same way: as good as logistic regression on the reference data sets, in a twentieth of the time.
     """
     if not settings["CHECKS"]:
         return Skipped("shortcuts", "Not checked (CHECKS = False).")
-    sample = permutation.make_sample(photos, settings["SEED"])
+    sample = permutation.make_sample(photos)
     if sample is None:
-        return Skipped("shortcuts", f"{TOO_FEW.capitalize()}: two classes need two different photos each.")
+        return Skipped("shortcuts", f"{CANNOT_TELL.capitalize()}, too few photos: two classes need two different ones.")
     measured = measure_properties(photos)
     with permutation.one_blas_thread():
         tests, power = _test_properties(measured, features.background(), sample, settings["SEED"])
         flagged = list(tests.loc[tests["flagged"], "property"])
-        effects, scores = _estimate_effects(flagged, measured, features, sample)
-    return Shortcuts(photos, measured, sample, tests, power, effects, scores)
+        effects, scores, network_p_value = _estimate_effects(flagged, measured, features, sample)
+    return Shortcuts(photos, measured, sample, tests, power, effects, scores, network_p_value)
 
 
 def distributions(shortcuts: Shortcuts | Skipped) -> PropertyDistributions | Skipped:
-    """Return the strongest flagged property of the files and of what the network sees, or the two of one kind."""
+    """Return the strongest flagged property of the files and of what the network sees, or two of one kind."""
     if isinstance(shortcuts, Skipped):
         return Skipped(PropertyDistributions.name, "")
     simple = shortcuts.tests.query("flagged and property != @BACKGROUND")
@@ -302,6 +360,8 @@ def _test_properties(
     tests["seen_by_network"] = ~tests["property"].isin(list(FILE_PROPERTIES))
     enough = max(_TIMES_CHANCE * sample.chance_level, sample.chance_level + _ABOVE_CHANCE)
     tests["flagged"] = (tests["p_corrected"] < _ALPHA) & (tests["balanced_accuracy"] >= enough)
+    clear = (tests["p_corrected"] < _CLEAR_ALPHA) & (tests["balanced_accuracy"] >= enough + _CLEAR_MARGIN)
+    tests["state"] = np.select([clear, tests["flagged"]], [FOUND, BORDERLINE], NOTHING_FOUND)
     tests = tests.sort_values(["flagged", "balanced_accuracy"], ascending=False, kind="stable", ignore_index=True)
     return tests, _power(sample, probability, orders, seed)
 
@@ -325,17 +385,9 @@ def _power(sample: Sample, probability: np.ndarray, orders: np.ndarray, seed: in
 
 def _estimate_effects(
     flagged: list[str], measured: pd.DataFrame, features: "Features", sample: Sample
-) -> tuple[pd.DataFrame, dict[str, float]]:
-    """Return `effects` and `scores` of Shortcuts."""
-
-    def predict(values: np.ndarray, alpha: float, *first: Any) -> np.ndarray:
-        model = make_pipeline(*first, StandardScaler(), RidgeClassifier(alpha, class_weight="balanced"))
-        return cross_val_predict(model, values[sample.rows], sample.labels, cv=PredefinedSplit(sample.folds))
-
-    simple = measured[[name for name in measured if name not in FILE_PROPERTIES]].to_numpy(dtype=float)
-    many = 2.0 * len(measured)  # many features need a stronger penalty than a few properties
-    predicted = {"properties": predict(simple, 10.0, StandardScaler(), PolynomialFeatures(2, include_bias=False))}
-    predicted |= {"background": predict(features.background(), many), "network": predict(features.plain, many)}
+) -> tuple[pd.DataFrame, dict[str, float], float]:
+    """Return `effects`, `scores` and `network_p_value` of Shortcuts."""
+    predicted = _predict_from_others(measured, features, sample)
     misleading = {_COMBINATION: predicted["properties"] != sample.labels}
     for name in flagged:
         if name == BACKGROUND:
@@ -343,6 +395,7 @@ def _estimate_effects(
         else:
             misleading[name] = HistogramClassifier(measured[name].iloc[sample.rows], sample).credit() == 0
     correct = predicted["network"] == sample.labels
+    network_p_value = _p_value_of_guessing(correct, sample)
     effects = pd.DataFrame({"property": list(misleading)})
     effects["seen_by_network"] = ~effects["property"].isin(list(FILE_PROPERTIES))
     wrong_class = np.stack(list(misleading.values()))
@@ -350,10 +403,52 @@ def _estimate_effects(
     effects["accuracy"] = effects["correct"] / effects["photos"]
     effects[["low", "high"]] = [wilson(row.correct, row.photos) or (np.nan, np.nan) for row in effects.itertuples()]
     effects["effect"] = correct.mean() - effects["accuracy"]
-    p_value = binom.cdf(effects["correct"], effects["photos"], correct.mean())  # one-sided, against the accuracy on all
-    effects["relied_on"] = (effects["effect"] >= _MIN_EFFECT) & (p_value < _ALPHA / len(effects))
-    scores = {name: float(balanced_accuracy_score(sample.labels, labels)) for name, labels in predicted.items()}
-    return effects, {**scores, "accuracy": float(correct.mean())}
+    # One-sided, against the accuracy on all photos; Bonferroni.
+    p_value = len(effects) * binom.cdf(effects["correct"], effects["photos"], correct.mean())
+    effect, guessing = effects["effect"], np.full(len(effects), network_p_value >= _ALPHA)
+    conditions = [
+        guessing,  # a score that is no better than guessing gains nothing from any property
+        (p_value < _CLEAR_ALPHA) & (effect >= _MIN_EFFECT + _CLEAR_MARGIN),
+        (p_value < _ALPHA) & (effect >= _MIN_EFFECT - _CLEAR_MARGIN),
+        (effects["photos"] >= _MIN_PHOTOS) & (effect < _MIN_EFFECT),
+    ]
+    effects["depends"] = np.select(conditions, [_NO_SIGN, _DEPENDS, _MAY_DEPEND, _NO_SIGN], _NO_ESTIMATE)
+    scores = {name: sample.balanced_accuracy(labels == sample.labels) for name, labels in predicted.items()}
+    return effects, {**scores, "accuracy": float(correct.mean())}, network_p_value
+
+
+def _predict_from_others(measured: pd.DataFrame, features: "Features", sample: Sample) -> dict[str, np.ndarray]:
+    """Return the class of each photo by ridge regression on all others, int (n,), from several kinds of features.
+
+    Leave-one-out predictions come from one fit (T. Hastie, R. Tibshirani and J. Friedman, "The Elements of Statistical
+    Learning", 2nd edition, section 7.10), and unlike folds they do not depend on a seed.
+    """
+
+    def predict(values: np.ndarray, alpha: float) -> np.ndarray:
+        model = RidgeClassifierCV([alpha], class_weight="balanced", store_cv_results=True, scoring="accuracy")
+        scores = model.fit(StandardScaler().fit_transform(values[sample.rows]), sample.labels).cv_results_[:, :, 0]
+        return scores.argmax(axis=1) if len(sample.classes) > 2 else (scores[:, 0] > 0).astype(int)
+
+    simple = measured[[name for name in measured if name not in FILE_PROPERTIES]].to_numpy(dtype=float)
+    squares = PolynomialFeatures(2, include_bias=False).fit_transform(StandardScaler().fit_transform(simple))
+    many = 2.0 * len(measured)  # many features need a stronger penalty than a few properties
+    return {
+        "properties": predict(squares, 10.0),
+        "background": predict(features.background(), many),
+        "network": predict(features.plain, many),
+    }
+
+
+def _p_value_of_guessing(correct: np.ndarray, sample: Sample) -> float:
+    """Return the one-sided p-value of the balanced accuracy if each photo is guessed; normal approximation."""
+    chance_level = sample.chance_level
+    variance = (chance_level * (1 - chance_level) / sample.counts).sum() / len(sample.counts) ** 2
+    return float(norm.sf((sample.balanced_accuracy(correct) - chance_level) / np.sqrt(variance)))
+
+
+def _with_scores(flagged: pd.DataFrame) -> str:
+    names = [f"{NAMES[row.property]} {format_share(row.balanced_accuracy)}" for row in flagged.itertuples()]
+    return shorten_list(names, 2)
 
 
 def _most_extreme(column: pd.Series) -> list[int]:

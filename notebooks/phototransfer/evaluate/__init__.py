@@ -1,5 +1,6 @@
 """Evaluation of the head, and comparisons with other heads, settings, training sizes and runs."""
 
+from phototransfer.evaluate.calibration import calibrate, scale_temperature
 from phototransfer.evaluate.comparison import compare_runs
 from phototransfer.evaluate.cross_validation import CrossValidator, cross_validate
 from phototransfer.evaluate.heads import compare_heads
@@ -20,6 +21,7 @@ __all__ = [
     "CrossValidator",
     "TrainingHistory",
     "add_predictions",
+    "calibrate",
     "compare_heads",
     "compare_runs",
     "confusion",
@@ -29,6 +31,7 @@ __all__ = [
     "measure_accuracy",
     "measure_per_class",
     "ranking",
+    "scale_temperature",
     "search_heads",
     "worst_mistakes",
 ]

@@ -11,16 +11,27 @@ from matplotlib.figure import Figure
 from tqdm import tqdm
 
 from phototransfer.console import plural, progress
-from phototransfer.evaluate.folds import Fold, Folds, make_folds, too_few_photos
-from phototransfer.report import Result, Skipped
-from phototransfer.stats import format_score, newcombe, wilson
+from phototransfer.evaluate.folds import ACCURACY, Fold, Folds, make_folds, too_few_photos
+from phototransfer.evaluate.results import ClassCounts
+from phototransfer.report import (
+    BORDERLINE,
+    CANNOT_TELL,
+    DOUBT,
+    FOUND,
+    NOTE,
+    NOTHING_FOUND,
+    Finding,
+    Result,
+    Skipped,
+)
+from phototransfer.stats import difference_interval, format_share, mean_recall, wilson
 from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
 
 if TYPE_CHECKING:  # importing them imports TensorFlow
     from phototransfer.network.features import Features
     from phototransfer.network.training import BuildHead, FitHead
 
-_WIDE = 0.10  # a wider test interval cannot distinguish a good head from a better one
+_LARGE = 0.10  # scores agree if a larger difference would have been noticed
 
 
 @dataclass
@@ -36,7 +47,12 @@ class CrossValidator:
     build_head: "BuildHead"
     fit_head: "FitHead"
     settings: Mapping[str, Any]
-    _configured: dict[str, np.ndarray] = field(init=False, default_factory=dict, repr=False)
+    _configured: dict[tuple[str, bytes], np.ndarray] = field(init=False, default_factory=dict, repr=False)
+
+    @property
+    def folds(self) -> Folds | None:
+        """Folds of all photos, for the score of the configured head; None: see `skipped`."""
+        return make_folds(self.photos, self.settings["CV_FOLDS"], self.settings["SEED"])
 
     @property
     def folds_without_test(self) -> Folds | None:
@@ -53,7 +69,7 @@ class CrossValidator:
     def predict_folds(
         self, folds: Folds, *, settings: Mapping[str, Any] | None = None, parts: Sequence[Fold] | None = None
     ) -> "Iterator[tuple[Fold, np.ndarray]]":
-        """Train a head on each fold; yield the fold and the classes predicted for its test photos, int (k,).
+        """Train a head on each fold; yield the fold and the probabilities of its test photos, float32 (k, classes).
 
         `settings` are those of the head (default: the configured ones), `parts` the folds to use (default: all).
         """
@@ -69,20 +85,20 @@ class CrossValidator:
             yield fold, trainer.predict(train=train, val=val, x=plain[fold.test], seed=seed)
 
     def out_of_fold(self, folds: Folds, *, bar: "tqdm[Any]", **options: Any) -> np.ndarray:
-        """Return the class predicted for each photo by the head of its fold, int (n,); options of `predict_folds`."""
-        predicted = np.full(len(folds.labels), -1)
-        for fold, classes in self.predict_folds(folds, **options):
-            predicted[fold.test] = classes
+        """Return the probabilities of each photo by the head of its fold, float32 (n, classes), as `predict_folds`."""
+        probabilities = np.zeros((len(folds.labels), len(folds.classes)), dtype=np.float32)
+        for fold, of_test in self.predict_folds(folds, **options):
+            probabilities[fold.test] = of_test
             bar.update()
-        return predicted
+        return probabilities
 
-    def configured_correct(self) -> np.ndarray:
-        """Return `correct` of `folds_without_test` for the configured head, trained once for the current settings."""
-        key, folds = repr(sorted(self.settings.items())), self.folds_without_test
-        assert folds is not None
+    def configured_probabilities(self, folds: Folds) -> np.ndarray:
+        """Return `out_of_fold` of the configured head, trained once for the same folds and current settings."""
+        arrays = [folds.rows, folds.labels, *(fold.train for fold in folds.folds)]
+        key = repr(sorted(self.settings.items())), np.concatenate(arrays).tobytes()
         if key not in self._configured:
             with progress("Configured head", folds.n_folds, unit="training") as bar:
-                self._configured[key] = folds.correct(self.out_of_fold(folds, bar=bar))
+                self._configured[key] = self.out_of_fold(folds, bar=bar)
         return self._configured[key]
 
 
@@ -90,7 +106,16 @@ class CrossValidator:
 class CrossValidation(Result):
     """Scores of the configured head on photos that it was not trained on; near-duplicates count once.
 
-    `table` is that of `score_table` by fold, `test_score` that of `comparable_test_score`.
+    Attributes
+    ----------
+    table : DataFrame
+        That of `fold_scores`.
+    counts : ClassCounts
+        Correct photos of each class, of all that were cross-validated.
+    test : ClassCounts
+        The same of the trained head on the test photos: see `comparable_test_score`.
+    fine_tuned : bool
+        Whether fine-tuning of the trained head was kept; the heads of the folds are not fine-tuned.
 
     Notes
     -----
@@ -102,99 +127,166 @@ class CrossValidation(Result):
     name = "cross_validation"
     folds: Folds
     table: pd.DataFrame
-    test_score: tuple[int, int]
+    counts: ClassCounts
+    test: ClassCounts
     fine_tuned: bool
 
     @property
-    def score(self) -> tuple[int, int]:
-        """Correct and total photos."""
-        return int(self.table["correct"].sum()), int(self.table["photos"].sum())
+    def measure(self) -> str:
+        """The measure of both scores: "accuracy" or "balanced accuracy"."""
+        return self.folds.measure
 
     @property
-    def agreement(self) -> str:
-        """How the test score compares. The test photos are cross-validated too, so the interval used is rather wide."""
-        interval = wilson(*self.test_score)
-        if interval is None:
-            return "none"
-        low, high = newcombe(*self.test_score, *self.score)
-        if low > 0 or high < 0:
-            return "better" if low > 0 else "worse"
-        return "too few" if interval[1] - interval[0] > _WIDE else "agrees"
+    def score(self) -> float:
+        """Accuracy or balanced accuracy of all photos."""
+        return self.counts.score(self.measure) or 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval of `score`."""
+        return self.counts.interval(self.measure) or (0.0, 1.0)
+
+    def difference(self, confidence: float = 0.95) -> tuple[float, float] | None:
+        """Return the interval of test score minus cross-validation; None without test photos.
+
+        Balanced accuracies are those of the classes that have test photos. The test photos are cross-validated too, so
+        the interval is rather wide.
+        """
+        compared = self.counts if self.measure == ACCURACY else self.counts.of(self.test.tested)
+        test, test_interval = self.test.score(self.measure), self.test.interval(self.measure, confidence)
+        score, interval = compared.score(self.measure), compared.interval(self.measure, confidence)
+        if test is None or score is None or test_interval is None or interval is None:
+            return None
+        return difference_interval(test, test_interval, score, interval)
+
+    def findings(self) -> dict[str, Finding]:
+        return {"reliability": self._reliability()}
+
+    def _reliability(self) -> Finding:
+        surely, likely, test = self.difference(0.99), self.difference(), self.test.score(self.measure)
+        if surely is None or likely is None or test is None:
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}: there are no test photos to compare")
+        if self.fine_tuned:
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}: the heads of cross-validation are not fine-tuned")
+        against = f"{format_share(test)} against {format_share(self.score)} in cross-validation"
+        if likely[0] <= 0 <= likely[1]:
+            if max(-likely[0], likely[1]) < _LARGE:
+                return Finding(NOTHING_FOUND, f"{NOTHING_FOUND}: {against}, which agrees")
+            few = plural(self.test.n_photos, "test photo")
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}: {against}, but {few} cannot show a difference of {_LARGE:.2f}")
+        better, (low, high) = likely[0] > 0, self.interval
+        direction = "easier" if better else "harder"
+        obstacle = f"The test photos are {direction} than the others: {self.measure} {against}."
+        remedy = f"expect the cross-validated {self.measure}: {format_share(self.score)} ({low:.2f} to {high:.2f})."
+        if better:
+            remedy = f"For new photos like the others, {remedy}"
+        else:
+            remedy = f"If new photos will be like the test photos, train on more photos like them; otherwise {remedy}"
+        if surely[0] <= 0 <= surely[1]:
+            obstacle = f"The test photos may be {direction} than the others: {self.measure} {against}."
+            return Finding(BORDERLINE, f"{BORDERLINE}: {against}", NOTE, obstacle, remedy)
+        return Finding(FOUND, f"{FOUND}: the test photos are {direction}, {against}", DOUBT, obstacle, remedy)
 
     def summary(self) -> str:
-        folds, scores, total = self.folds, self.table["accuracy"], self.score[1]
-        sentences = {
-            "none": "There is nothing to compare.",
-            "better": "That is significantly better: the test photos are easier than the others.",
-            "worse": "That is significantly worse: the test photos are harder than the others.",
-            "too few": "That does not contradict it, but on so few photos it is less reliable.",
-            "agrees": "That agrees with it.",
-        }
+        folds, scores, total = self.folds, self.table["score"], self.counts.n_photos
         lines = [
             f"{plural(total, 'different photo')} of {len(folds.classes)} classes in {folds.n_folds} folds; "
             f"{plural(len(folds.rows) - total, 'near-duplicate')} not counted. Test photos take part, because nothing "
             "is chosen by this score.",
-            f"Cross-validation: {format_score(*self.score)}. The folds score {scores.min():.2f} to {scores.max():.2f} "
-            f"(mean {scores.mean():.2f}, standard deviation {scores.std():.2f}).",
-            f"Comparable test photos: {format_score(*self.test_score)}. {sentences[self.agreement]}",
+            f"Cross-validation: {self.counts.describe(self.measure)}. The folds score {scores.min():.2f} to "
+            f"{scores.max():.2f} (mean {scores.mean():.2f}, standard deviation {scores.std():.2f}).",
+            f"Comparable test photos: {self.test.describe(self.measure)}.",
         ]
+        if self.measure != ACCURACY:
+            lines.insert(2, self.counts.describe_rarest())
         lines += folds.notes()
         if self.fine_tuned:
             lines.append("The heads of the folds are trained without fine-tuning.")
         return "\n".join(lines)
 
     def plot(self) -> Figure:
-        scores, low = self.table["accuracy"], 1.0
+        scores, low = self.table["score"], 1.0
         figure, axis = plt.subplots(figsize=(7, 2.6))
         heights = 2 + np.linspace(-0.16, 0.16, len(scores))
         axis.plot(scores, heights, "o", color=GREY, markersize=6, markerfacecolor="white", clip_on=False)
-        for row, (correct, total), colour, marker in ((1, self.score, BLUE, "o"), (0, self.test_score, ORANGE, "D")):
-            if interval := wilson(correct, total):
-                plot_interval(axis, row, correct / total, interval, colour=colour, marker=marker)
+        for row, counts, colour, marker in ((1, self.counts, BLUE, "o"), (0, self.test, ORANGE, "D")):
+            score, interval = counts.score(self.measure), counts.interval(self.measure)
+            if score is not None and interval is not None:
+                plot_interval(axis, row, score, interval, colour=colour, marker=marker)
                 low = min(low, interval[0])
-        labels = [f"test photos ({self.test_score[1]})", f"all photos ({self.score[1]})", f"the {len(scores)} folds"]
+        labels = [f"test photos ({self.test.n_photos})", f"all photos ({self.counts.n_photos})"]
+        labels.append(f"the {len(scores)} folds")
         axis.set(yticks=[0, 1, 2], yticklabels=labels, ylim=(-0.6, 2.6))
-        axis.set_title("Accuracy on photos that the head was not trained on")
-        accuracy_axis(axis, min(low, scores.min()))
+        axis.set_title(f"{self.measure.capitalize()} on photos that the head was not trained on")
+        accuracy_axis(axis, min(low, scores.min()), f"{self.measure}, with its 95 % interval")
         return figure
 
     def to_dict(self) -> dict[str, Any]:
-        correct, total = self.score
+        correct, total = self.counts.n_correct, self.counts.n_photos
+        difference = self.difference()
         return {
             "folds": self.folds.n_folds,
             "mean": float(self.table["accuracy"].mean()),
             "std": float(self.table["accuracy"].std()),
             "accuracy": correct / total,
             "ci95": wilson(correct, total),
+            "measure": self.measure,
+            **self.counts.to_dict(),
             "photos": total,
             "left_out": self.folds.left_out,
             "fold_accuracies": self.table["accuracy"].tolist(),
+            "reliability": {"state": self._reliability().state, "difference_ci95": difference},
         }
 
 
-def cross_validate(validator: CrossValidator) -> CrossValidation | Skipped:
-    """Train the configured head once per fold of all photos, and test each on the photos of its fold."""
-    folds = make_folds(validator.photos, validator.settings["CV_FOLDS"], validator.settings["SEED"])
+def cross_validate(
+    validator: CrossValidator, photos: pd.DataFrame, *, fine_tuned: bool = False
+) -> CrossValidation | Skipped:
+    """Train the configured head once per fold of all photos, and test each on the photos of its fold.
+
+    `photos` is the table with the column correct, of the trained head. `fine_tuned`: whether fine-tuning was kept.
+    """
+    folds = validator.folds
     if folds is None:
         return validator.skipped(CrossValidation.name)
-    with progress("Cross-validation", folds.n_folds, unit="training") as bar:
-        predicted = validator.out_of_fold(folds, bar=bar)
-    correct = predicted == folds.labels
-    by_fold = {fold.number: correct[fold.test][folds.representative[fold.test]] for fold in folds.folds}
-    test_score, fine_tuned = comparable_test_score(folds, validator.photos), validator.settings["FINE_TUNE_LAYERS"] > 0
-    return CrossValidation(folds, score_table(by_fold, "fold"), test_score, fine_tuned=fine_tuned)
+    correct = folds.correct(validator.configured_probabilities(folds))
+    table = fold_scores(folds, correct)
+    labels = np.array(folds.classes, dtype=object)[folds.labels[folds.representative]]
+    counts = ClassCounts.of_photos(labels, correct, folds.classes)
+    test = comparable_test_score(folds, photos)
+    return CrossValidation(folds, table, counts, test, fine_tuned=fine_tuned)
 
 
-def score_table(correct: Mapping[Any, np.ndarray], key: str) -> pd.DataFrame:
-    """Return one row per array of bool: its `key`, photos, correct, accuracy, low and high (95 % Wilson interval)."""
+def fold_scores(folds: Folds, correct: np.ndarray) -> pd.DataFrame:
+    """Return one row per fold: fold, photos, correct, accuracy, score (of the measure); correct: bool (k,)."""
+    everywhere = np.zeros(len(folds.labels), dtype=bool)
+    everywhere[folds.representative] = correct
+    strata = np.zeros(len(folds.labels), dtype=np.int64)
+    strata[folds.representative] = folds.strata
+    rows = []
+    for fold in folds.folds:
+        photos = fold.test[folds.representative[fold.test]]
+        right = everywhere[photos]
+        score = mean_recall(right, strata[photos])
+        rows.append((fold.number, len(photos), int(right.sum()), float(right.mean()), score))
+    return pd.DataFrame(rows, columns=["fold", "photos", "correct", "accuracy", "score"])
+
+
+def score_table(correct: Mapping[Any, np.ndarray], key: str, folds: Folds) -> pd.DataFrame:
+    """Return one row per array of bool (k,), by representative photo.
+
+    Its columns: its `key`, photos, correct, accuracy, score (accuracy or balanced accuracy, the measure of the folds),
+    low and high (95 % interval of the score).
+    """
     rows = []
     for name, values in correct.items():
-        low, high = wilson(values.sum(), len(values)) or (0.0, 1.0)
-        rows.append((name, len(values), int(values.sum()), float(values.mean()), low, high))
-    return pd.DataFrame(rows, columns=[key, "photos", "correct", "accuracy", "low", "high"])
+        interval = folds.interval(values)
+        rows.append((name, len(values), int(values.sum()), float(values.mean()), folds.score(values), *interval))
+    return pd.DataFrame(rows, columns=[key, "photos", "correct", "accuracy", "score", "low", "high"])
 
 
-def comparable_test_score(folds: Folds, photos: pd.DataFrame) -> tuple[int, int]:
-    """Return the correct and all test photos of the cross-validated classes without a duplicate in training."""
+def comparable_test_score(folds: Folds, photos: pd.DataFrame) -> ClassCounts:
+    """Return the correct test photos of the cross-validated classes without a duplicate in training."""
     tested = (photos["split"] == "test") & (photos["duplicate_of"] == "") & photos["label"].isin(folds.classes)
-    return int(photos.loc[tested, "correct"].sum()), int(tested.sum())
+    test = photos[tested]
+    return ClassCounts.of_photos(test["label"].to_numpy(), test["correct"].to_numpy(dtype=bool), folds.classes)

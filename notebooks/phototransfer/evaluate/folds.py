@@ -8,6 +8,10 @@ from sklearn.model_selection import StratifiedKFold
 
 from phototransfer.console import shorten_list
 from phototransfer.photos.splits import assign_splits
+from phototransfer.stats import balanced_interval, mean_recall, paired_gain, paired_test
+
+ACCURACY, BALANCED_ACCURACY = "accuracy", "balanced accuracy"
+_UNEVEN = 2  # classes are uneven if the largest has more than so many times the photos of the smallest
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,8 @@ class Folds:
         The first photo of each group, the only one that counts in a score: duplicates are not independent.
     left_out : dict
         Classes with too few photos, and how many different ones they have.
+    measure : str
+        The measure of every score on these folds: that of `choose_measure`.
     """
 
     n_folds: int
@@ -45,6 +51,7 @@ class Folds:
     folds: list[Fold]
     left_out: dict[str, int]
     requested: int
+    measure: str = ACCURACY
 
     def notes(self) -> list[str]:
         """Return what differs from the folds and classes that were asked for, in sentences."""
@@ -56,9 +63,47 @@ class Folds:
             lines.append(f"Left out, fewer than {min_photos_per_class(self.n_folds)} different photos: {names}.")
         return lines
 
-    def correct(self, predicted: np.ndarray) -> np.ndarray:
-        """Return which representative photos are predicted correctly, bool (k,); predicted: int (n,)."""
-        return (predicted == self.labels)[self.representative]
+    def correct(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return which representative photos are predicted correctly, bool (k,); probabilities: float (n, classes)."""
+        return (probabilities.argmax(axis=1) == self.labels)[self.representative]
+
+    @property
+    def strata(self) -> np.ndarray:
+        """Return the class of each representative photo, int (k,), or 0 for all of them if the measure is accuracy.
+
+        The score is the mean over the strata: with one stratum, all photos weigh the same.
+        """
+        labels = self.labels[self.representative]
+        return labels if self.measure == BALANCED_ACCURACY else np.zeros_like(labels)
+
+    def score(self, correct: np.ndarray) -> float:
+        """Return accuracy or balanced accuracy; correct: bool (k,), by representative photo."""
+        return mean_recall(correct, self.strata)
+
+    def interval(self, correct: np.ndarray, confidence: float = 0.95) -> tuple[float, float]:
+        """Return the interval of `score`, that of Wilson for accuracy."""
+        strata = self.strata
+        right, total = np.bincount(strata, correct), np.bincount(strata)
+        return balanced_interval(right, total, confidence) or (0.0, 1.0)
+
+    def gain(self, before: np.ndarray, after: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+        """Return how much higher the score of `after` is, and its interval, as `paired_gain`; bool arrays (k,)."""
+        return paired_gain(before, after, confidence, classes=self.strata)
+
+    def p_value(self, correct: np.ndarray, other: np.ndarray) -> float:
+        """Return the p-value of `paired_test`: McNemar's exact test for accuracy; bool arrays (k,)."""
+        return paired_test(correct, other, self.strata)
+
+
+def choose_measure(photos: pd.DataFrame) -> str:
+    """Return BALANCED_ACCURACY if the largest class has more than twice the photos of the smallest, else ACCURACY.
+
+    All photos that are used count, near-duplicates once. A model that never predicts a rare class can have a high
+    accuracy; its balanced accuracy, the mean recall of the classes, is low.
+    """
+    used = photos[photos["split"] != "dropped"]
+    sizes = used.drop_duplicates("group")["label"].value_counts().reindex(used["label"].unique(), fill_value=0)
+    return BALANCED_ACCURACY if len(sizes) > 1 and sizes.max() > _UNEVEN * sizes.min() else ACCURACY
 
 
 def make_folds(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test: bool = False) -> Folds | None:
@@ -98,7 +143,18 @@ def _make_exactly(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test
         folds.append(Fold(number, train, val, np.flatnonzero(fold_of == number)))
     representative = ~pd.Series(groups).duplicated().to_numpy()
     left_out = {name: int(size) for name, size in sizes.items() if name not in classes}
-    return Folds(n_folds, rows, labels, groups, representative, classes, folds, left_out, requested=n_folds)
+    return Folds(
+        n_folds,
+        rows,
+        labels,
+        groups,
+        representative,
+        classes,
+        folds,
+        left_out,
+        requested=n_folds,
+        measure=choose_measure(photos[photos["label"].isin(classes)]),
+    )
 
 
 def min_photos_per_class(n_folds: int) -> int:

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from math import comb
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -23,15 +22,18 @@ from tqdm import tqdm
 from phototransfer.console import plural, progress
 from phototransfer.evaluate.cross_validation import CrossValidator, score_table
 from phototransfer.evaluate.folds import Folds, assign_folds
-from phototransfer.report import Result, Skipped
-from phototransfer.stats import format_share, holm, mcnemar, paired_gain
-from phototransfer.style import BLUE, GREEN, accuracy_axis, plot_interval
+from phototransfer.report import BORDERLINE, Result, Skipped
+from phototransfer.stats import format_share, holm
+from phototransfer.style import BLUE, GREEN, GREY, accuracy_axis, plot_interval
 
 MAJORITY, NEAREST, LOGISTIC = "majority class", "nearest class mean", "logistic regression"
 DENSE = ((256,), (256, 128), (256, 128, 64), (256, 128, 64, 32))
 _STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of logistic regression: on standardized features more or less never helps
 _INNER_FOLDS = 3
 _ALPHA = 0.05
+_BORDERLINE = (0.02, 0.10)  # from here to there another seed could decide whether a model is significantly worse
+#: States of a model, by its corrected p-value against the best.
+NOT_WORSE, WORSE = "not significantly worse", "significantly worse"
 
 
 @dataclass(frozen=True)
@@ -41,29 +43,29 @@ class HeadComparison(Result):
     Attributes
     ----------
     table : DataFrame
-        That of `score_table` by model, with p_value (McNemar's exact test against the best model), p_corrected (Holm,
-        for all pairs, because the best is known only afterwards), not_worse (p_corrected >= 0.05) and configured.
+        That of `score_table` by model, with p_value (`paired_test` against the best model), p_corrected (Holm, for all
+        pairs, because the best is known only afterwards), state (NOT_WORSE: p_corrected >= 0.1, WORSE: < 0.02, else
+        BORDERLINE), not_worse (state is NOT_WORSE) and configured.
     with_validation : tuple of float
-        Gain in accuracy, with its 95 % interval, of logistic regression that is trained on the validation photos too.
+        Gain, with its 95 % interval, of logistic regression that is trained on the validation photos too.
+    measure : str
+        What the scores are: "accuracy" or "balanced accuracy".
+    can_tell : bool
+        Whether a model without mistakes would be significantly better than the simplest one on these photos.
     """
 
     name = "comparison_of_heads"
     table: pd.DataFrame
     with_validation: tuple[float, float, float]
     head: list[int]
+    measure: str
+    can_tell: bool
     notes: Sequence[str] = ()  #: what differs from the folds and classes that were asked for
 
     @property
-    def can_tell(self) -> bool:
-        """Whether a model without mistakes would be significantly better than the simplest one on these photos."""
-        simplest, pairs = self.table.iloc[0], comb(len(self.table), 2)
-        wrong = int(simplest["photos"] - simplest["correct"])
-        return pairs * mcnemar(np.zeros(wrong, bool), np.ones(wrong, bool)) < _ALPHA
-
-    @property
     def best(self) -> str:
-        """The model with the most correct photos; ties: the simplest."""
-        return str(self.table.loc[self.table["correct"].idxmax(), "model"])
+        """The model with the highest score; ties: the simplest."""
+        return str(self.table.loc[self.table["score"].idxmax(), "model"])
 
     @property
     def simplest(self) -> str:
@@ -72,63 +74,79 @@ class HeadComparison(Result):
 
     def summary(self) -> str:
         table = self.table.set_index("model")
-        accuracy, own = table["accuracy"].map(format_share), _model_name(self.head)
+        score, own = table["score"].map(format_share), _model_name(self.head)
         gain, low, high = self.with_validation
-        simplest = (
-            f"Simplest that is not significantly worse: {self.simplest}, {accuracy[self.simplest]} "
+        comparison = (
+            f"Simplest that is not significantly worse: {self.simplest}, {score[self.simplest]} "
             f"(p = {table.at[self.simplest, 'p_corrected']:.2f}, corrected for the number of comparisons)."
         )
+        between = list(table.index[table["state"] == BORDERLINE])
+        if between:
+            comparison += f" Borderline, so neither significantly worse nor as good: {'; '.join(between)}."
         if not self.can_tell:
-            simplest = (
+            comparison = (
                 f"Cannot tell which differ, too few photos: on {table['photos'].iloc[0]}, not even a model without "
                 f"mistakes is significantly better than the {table.index[0]}."
             )
         lines = [
-            f"Best: {self.best}, accuracy {accuracy[self.best]}. {simplest} Configured: {own}, {accuracy[own]}. "
+            f"Best: {self.best}, {self.measure} {score[self.best]}. {comparison} Configured: {own}, {score[own]}. "
             "No test photo is used.",
             "Heads need the validation photos for early stopping. Logistic regression trained on these too reaches "
-            f"{table.at[LOGISTIC, 'accuracy'] + gain:.2f} ({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}).",
+            f"{table.at[LOGISTIC, 'score'] + gain:.2f} ({gain:+.3f}, 95 % interval {low:+.3f} to {high:+.3f}).",
         ]
         return "\n".join([*lines, *self.notes])
 
     def advice(self) -> list[str]:
-        if not self.can_tell:
+        own = self.table[self.table["configured"]].iloc[0]
+        if not self.can_tell or own["state"] == BORDERLINE:
             return []
         if self.simplest == MAJORITY:
             return ["No head is significantly better than the majority class: add photos or set another BACKBONE."]
         head = {_model_name(units): units for units in _heads(self.head)}.get(self.simplest, [])
         if head == self.head:
             return []
-        own = self.table[self.table["configured"]].iloc[0]
-        state = "not significantly worse than the best" if own["not_worse"] else "significantly worse than the best"
-        if own["model"] == self.best:
-            state = "the best"
-        change = f"set HEAD = {head}" if head else "HEAD = [] is similar to it and trains in seconds"
-        simplest = f"the simplest model that is not significantly worse is {self.simplest}"
-        return [f"HEAD = {self.head} is {state}; {simplest}: {change}."]
+        scores = self.table.set_index("model")["score"].map(format_share)
+        kind = f"HEAD = {head}" if head else f"HEAD = [], which has no Dense layer, as {self.simplest} has none"
+        best = "the best" if self.simplest == self.best else f"not significantly worse than the best, {self.best}"
+        simplest = f"{self.simplest} ({self.measure} {scores[self.simplest]}) is {best} ({scores[self.best]})"
+        if own["state"] == WORSE:
+            mine = f"HEAD = {self.head} ({scores[own['model']]}) is significantly worse than the best model"
+            return [f"{mine}; {simplest}: set {kind}."]
+        return [
+            f"A simpler model is enough: {simplest}. For a smaller model that trains faster, not for a better score, "
+            f"set {kind}."
+        ]
 
     def plot(self) -> Figure:
         table = self.table
-        figure, axis = plt.subplots(figsize=(8, 1.9 + 0.36 * len(table)))
+        figure, axis = plt.subplots(figsize=(8, 2.1 + 0.36 * len(table)))
         for row in table.itertuples():
             colour = GREEN if self.can_tell and row.model == self.simplest else BLUE
+            if row.state == BORDERLINE:
+                colour = GREY
             interval = (row.low, row.high)
-            plot_interval(axis, row.Index, row.accuracy, interval, colour=colour, filled=row.not_worse)
+            plot_interval(axis, row.Index, row.score, interval, colour=colour, filled=row.state != WORSE)
         labels = [f"{row.model} – configured" if row.configured else row.model for row in table.itertuples()]
         axis.set(yticks=table.index, yticklabels=labels, ylim=(len(table) - 0.4, -0.6))
         axis.set_title(f"From simple to complex, on {table['photos'].iloc[0]} training and validation photos")
-        accuracy_axis(axis, table["low"].min())
+        accuracy_axis(axis, table["low"].min(), f"{self.measure}, with its 95 % interval")
         axis.set_xlim(left=axis.get_xlim()[0] - 0.03)  # room for the value above a marker near 0
-        axis.plot([], [], "o", color=GREEN, markersize=8, label="simplest that is not worse")
-        axis.plot([], [], "o", color=BLUE, markersize=8, label="not significantly worse than the best")
-        axis.plot([], [], "o", color=BLUE, markersize=8, markerfacecolor="white", label="significantly worse")
-        figure.legend(ncols=3, frameon=False, fontsize=9, loc="outside lower center")
+        if self.can_tell:
+            label = "simplest that is not significantly worse than the best"
+            axis.plot([], [], "o", color=GREEN, markersize=8, label=label)
+            axis.plot([], [], "o", color=BLUE, markersize=8, label=NOT_WORSE)
+            axis.plot([], [], "o", color=GREY, markersize=8, label=BORDERLINE)
+            axis.plot([], [], "o", color=BLUE, markersize=8, markerfacecolor="white", label=WORSE)
+        else:
+            axis.plot([], [], "o", color=BLUE, markersize=8, label="too few photos to tell which differ")
+        figure.legend(ncols=2, frameon=False, fontsize=9, loc="outside lower center")
         return figure
 
     def to_dict(self) -> dict[str, Any]:
         gain, low, high = self.with_validation
         return {
             "best": self.best,
+            "measure": self.measure,
             "simplest": self.simplest if self.can_tell else None,
             "models": self.table.to_dict("records"),
             "with_validation_photos": {"gain": gain, "low": low, "high": high},
@@ -144,7 +162,7 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
     folds = validator.folds_without_test
     if folds is None:
         return validator.skipped(HeadComparison.name)
-    own, configured = list(validator.settings["HEAD"]), validator.configured_correct()
+    own, configured = list(validator.settings["HEAD"]), folds.correct(validator.configured_probabilities(folds))
     heads, x, correct = _heads(own), validator.features.plain[folds.rows], {}
     n_trainings = (len(_SIMPLE) + len(heads)) * folds.n_folds  # one head is trained, logistic regression comes twice
     with progress("Simpler and deeper heads", n_trainings, unit="training") as bar:
@@ -158,7 +176,8 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
             else:
                 settings = {**validator.settings, "HEAD": head}
                 correct[name] = folds.correct(validator.out_of_fold(folds, settings=settings, bar=bar))
-    return replace(_compare(correct, own, paired_gain(correct[LOGISTIC], on_both)), notes=folds.notes())
+    gain = folds.gain(correct[LOGISTIC], on_both)
+    return replace(_compare(correct, own, with_validation=gain, folds=folds), notes=folds.notes())
 
 
 def _heads(configured: Sequence[int]) -> list[list[int]]:
@@ -172,34 +191,40 @@ def _model_name(head: Sequence[int]) -> str:
 
 
 def _compare(
-    correct: dict[str, np.ndarray], head: list[int], with_validation: tuple[float, float, float]
+    correct: dict[str, np.ndarray], head: list[int], *, with_validation: tuple[float, float, float], folds: Folds
 ) -> HeadComparison:
-    """Compare models, from simple to complex, by whether each photo is correct: bool (n,) per model."""
+    """Compare models, from simple to complex, by whether each representative photo is correct: bool (k,) per model."""
     pairs = list(combinations(correct, 2))
-    p_values = np.array([mcnemar(correct[first], correct[second]) for first, second in pairs])
-    table = score_table(correct, "model").set_index("model").assign(p_value=1.0, p_corrected=1.0)
-    best = table["correct"].idxmax()  # ties: the first, which is the simplest
+    p_values = np.array([folds.p_value(correct[first], correct[second]) for first, second in pairs])
+    table = score_table(correct, "model", folds).set_index("model").assign(p_value=1.0, p_corrected=1.0)
+    simplest, best = table.index[0], table["score"].idxmax()  # ties: the first, which is the simplest
     for (first, second), p_value, p_corrected in zip(pairs, p_values, holm(p_values), strict=True):
         if best in (first, second):
             other = second if first == best else first
             table.loc[other, ["p_value", "p_corrected"]] = p_value, p_corrected
-    table["not_worse"] = table["p_corrected"] >= _ALPHA
+    can_tell = len(pairs) * folds.p_value(correct[simplest], np.ones_like(correct[simplest])) < _ALPHA
+    states = [
+        NOT_WORSE if p >= _BORDERLINE[1] else WORSE if p < _BORDERLINE[0] else BORDERLINE for p in table["p_corrected"]
+    ]
+    table["state"] = states if can_tell else NOT_WORSE
+    table["not_worse"] = table["state"] == NOT_WORSE
     table["configured"] = table.index == _model_name(head)
-    return HeadComparison(table.reset_index(), with_validation, head)
+    return HeadComparison(table.reset_index(), with_validation, head, folds.measure, can_tell)
 
 
 def _cross_validate(
     folds: Folds, x: np.ndarray, build: Callable[..., Any], *, bar: "tqdm[Any]", with_validation: bool = False
 ) -> np.ndarray:
     """Fit `build(y, groups)` once per fold; return for each representative photo whether it is predicted correctly."""
-    predicted = np.full(len(x), -1)
+    probabilities = np.zeros((len(x), len(folds.classes)))
     with threadpool_limits(1, user_api="blas"):  # many small matrices: threads would wait for each other
         for fold in folds.folds:
             train = np.sort(np.concatenate([fold.train, fold.val])) if with_validation else fold.train
             model = build(folds.labels[train], folds.groups[train])
-            predicted[fold.test] = model.fit(x[train], folds.labels[train]).predict(x[fold.test])
+            predicted = model.fit(x[train], folds.labels[train]).predict(x[fold.test])
+            probabilities[fold.test, predicted] = 1
             bar.update()
-    return folds.correct(predicted)
+    return folds.correct(probabilities)
 
 
 class _NearestMean(ClassifierMixin, BaseEstimator):  # type: ignore[misc]

@@ -12,8 +12,9 @@ from matplotlib.figure import Figure
 from sklearn import metrics
 
 from phototransfer.console import plural, short_name, shorten_list
+from phototransfer.evaluate.folds import ACCURACY, BALANCED_ACCURACY, choose_measure
 from phototransfer.report import Result, Skipped
-from phototransfer.stats import format_score, format_share, wilson
+from phototransfer.stats import balanced_interval, format_score, format_share, mcnemar, paired_gain, wilson
 from phototransfer.style import BLUE, MAX_CLASSES, photo_grid, plot_epochs
 
 if TYPE_CHECKING:
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 
 _MAX_K = 10
 _NO_TEST_PHOTOS = "Cannot tell: there are no test photos."
+_FEW = 5  # with fewer test photos than these, the recall of a class says almost nothing
+_SAME = 0.02  # scores that differ by less say the same
+#: Answers to whether the model is better than no model.
+YES, NO, UNSURE = "yes", "no", "cannot tell"
+_USEFUL = 0.05  # a model that is better by less than this is no better
+_LAST = 6  # epochs from which the trend of the validation loss is read
+_MATERIAL = 0.02  # a fall of the validation loss by a smaller share is no reason to train longer
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,23 @@ class TrainingHistory(Result):
     def advice(self) -> list[str]:
         if self.history["val_loss"].isna().any():
             return ["The loss became infinite in training: lower LEARNING_RATE by a factor of 10."]
-        if self.best_epoch == len(self.history):
-            return [f"Validation still improved in the last epoch: set EPOCHS = {2 * self.best_epoch}."]
+        if self.still_improving:
+            return [f"The validation loss still fell when training ended: set EPOCHS = {2 * self.best_epoch}."]
         return []
+
+    @property
+    def still_improving(self) -> bool:
+        """Whether training ended before early stopping set in, and the last epochs lowered the validation loss.
+
+        The fall must be a material share of the loss, and larger than the loss goes up and down between epochs.
+        """
+        if self.best_epoch < len(self.history):
+            return False
+        last = self.history["val_loss"].to_numpy()[-_LAST:]
+        # Second differences do not see a straight line; those of noise have six times its variance.
+        bends = np.diff(last, n=2)
+        noise = float(np.sqrt(np.square(bends).mean() / 6)) if len(last) > 3 else 0.0
+        return float(last[0] - last[-1]) > max(2 * np.sqrt(2) * noise, _MATERIAL * float(last[0]))
 
     def plot(self) -> Figure:
         return plot_epochs(self.history, self.best_epoch, f"best epoch: {self.best_epoch}")
@@ -80,51 +102,275 @@ def add_predictions(photos: pd.DataFrame, probabilities: np.ndarray, classes: Se
     return photos.assign(predicted=predicted, probability=probabilities.max(axis=1), correct=correct)
 
 
-@dataclass(frozen=True)
-class Accuracy(Result):
-    """Accuracy on each split, None without photos.
+@dataclass(frozen=True, eq=False)
+class ClassCounts:
+    """How many photos of each class there are, and how many of them are predicted correctly.
 
-    `majority` is that of always predicting the largest class of the test photos.
+    Attributes
+    ----------
+    classes : list of str
+    correct, total : int arrays of shape (classes,)
+    sizes : int array of shape (classes,)
+        Photos that each class has altogether: those with the fewest are the rarest.
+    """
+
+    classes: list[str]
+    correct: np.ndarray
+    total: np.ndarray
+    sizes: np.ndarray
+
+    @classmethod
+    def of_photos(
+        cls, labels: np.ndarray, correct: np.ndarray, classes: Sequence[str], sizes: np.ndarray | None = None
+    ) -> "ClassCounts":
+        """Count photos by label; labels: str (n,), correct: bool (n,). `sizes` are the counts if not given."""
+        table = pd.DataFrame({"label": labels, "correct": correct}).groupby("label")["correct"].agg(["sum", "size"])
+        table = table.reindex(list(classes), fill_value=0).astype(int)
+        total = table["size"].to_numpy()
+        return cls(list(classes), table["sum"].to_numpy(), total, total if sizes is None else sizes)
+
+    @property
+    def n_correct(self) -> int:
+        """Correct photos of all classes."""
+        return int(self.correct.sum())
+
+    @property
+    def n_photos(self) -> int:
+        """Photos of all classes."""
+        return int(self.total.sum())
+
+    @property
+    def tested(self) -> list[str]:
+        """The classes with photos."""
+        return [name for name, total in zip(self.classes, self.total, strict=True) if total]
+
+    @property
+    def rarest(self) -> list[str]:
+        """The classes that have the fewest photos altogether, all that have as few; none if all have as many."""
+        if not len(self.sizes) or self.sizes.min() == self.sizes.max():
+            return []
+        return [name for name, size in zip(self.classes, self.sizes, strict=True) if size == self.sizes.min()]
+
+    @property
+    def rarest_score(self) -> tuple[int, int]:
+        """Correct and total photos of the rarest classes."""
+        counts = self.of(self.rarest)
+        return counts.n_correct, counts.n_photos
+
+    def of(self, classes: Sequence[str]) -> "ClassCounts":
+        """Return the counts of some of the classes."""
+        chosen = np.isin(self.classes, list(classes))
+        names = [name for name, is_chosen in zip(self.classes, chosen, strict=True) if is_chosen]
+        return ClassCounts(names, self.correct[chosen], self.total[chosen], self.sizes[chosen])
+
+    def score(self, measure: str) -> float | None:
+        """Return accuracy or balanced accuracy (the mean recall of the classes with photos), None without photos."""
+        if not self.n_photos:
+            return None
+        if measure == ACCURACY:
+            return self.n_correct / self.n_photos
+        tested = self.total > 0
+        return float((self.correct[tested] / self.total[tested]).mean())
+
+    def interval(self, measure: str, confidence: float = 0.95) -> tuple[float, float] | None:
+        """Return the interval of `score`, None without photos."""
+        if measure == ACCURACY:
+            return wilson(self.n_correct, self.n_photos, confidence)
+        return balanced_interval(self.correct, self.total, confidence)
+
+    def describe(self, measure: str) -> str:
+        """Return the score with its interval; with the balanced accuracy, its name and the counts too."""
+        score, interval = self.score(measure), self.interval(measure)
+        if measure == ACCURACY or score is None or interval is None:
+            return format_score(self.n_correct, self.n_photos)
+        return (
+            f"{self.n_correct} of {self.n_photos} correct, {measure} {format_share(score)} (95 % interval "
+            f"{interval[0]:.2f} to {interval[1]:.2f})"
+        )
+
+    def describe_rarest(self) -> str:
+        """Return the recall of the rarest classes in a sentence, empty if all classes have as many photos."""
+        if not self.rarest:
+            return ""
+        names, size = shorten_list(self.rarest, 3), plural(int(self.sizes.min()), "photo")
+        which = f"class, {names} ({size})" if len(self.rarest) == 1 else f"classes, {names} ({size} each)"
+        return f"Recall of the rarest {which}: {format_score(*self.rarest_score)}."
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return balanced accuracy and recall of the rarest classes, each with its interval."""
+        correct, total = self.rarest_score
+        rarest = {
+            "classes": self.rarest,
+            "correct": correct,
+            "total": total,
+            "recall": correct / total if total else None,
+            "recall_ci95": wilson(correct, total),
+        }
+        return {
+            "balanced_accuracy": self.score(BALANCED_ACCURACY),
+            "balanced_accuracy_ci95": self.interval(BALANCED_ACCURACY),
+            "rarest_class": rarest if self.rarest else None,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Accuracy(Result):
+    """Accuracy on each split, None without photos; of the test photos also by class.
+
+    `measure` is that of `choose_measure`, BALANCED_ACCURACY if the classes have uneven numbers of photos.
     """
 
     name = "accuracy"
     train: float | None
     val: float | None
-    test_correct: int
-    test_total: int
-    majority: float | None
+    test: ClassCounts
+    measure: str
+
+    @property
+    def test_correct(self) -> int:
+        """Correct test photos."""
+        return self.test.n_correct
+
+    @property
+    def test_total(self) -> int:
+        """Test photos."""
+        return self.test.n_photos
+
+    @property
+    def test_score(self) -> float | None:
+        """Accuracy or, for uneven classes, balanced accuracy of the test photos; None if there are none."""
+        return self.test.score(self.measure)
+
+    @property
+    def test_interval(self) -> tuple[float, float] | None:
+        """The 95 % interval of `test_score`."""
+        return self.test.interval(self.measure)
+
+    @property
+    def balanced(self) -> float | None:
+        """Balanced accuracy: mean recall of the classes with test photos."""
+        return self.test.score(BALANCED_ACCURACY)
+
+    @property
+    def majority(self) -> float | None:
+        """Accuracy of always predicting the largest class of the test photos."""
+        return float(self.test.total.max() / self.test_total) if self.test_total else None
+
+    @property
+    def guessing(self) -> float | None:
+        """Balanced accuracy of predicting without looking: 1 by the number of classes with test photos."""
+        return 1 / len(self.test.tested) if self.test_total else None
+
+    @property
+    def chance_level(self) -> float | None:
+        """What a model that cannot tell the classes apart reaches of `test_score`: `majority` or `guessing`.
+
+        None if fewer than two classes have test photos.
+        """
+        if len(self.test.tested) < 2:
+            return None
+        return self.majority if self.measure == ACCURACY else self.guessing
+
+    @property
+    def better_than_majority(self) -> str:
+        """Whether the accuracy is higher than that of always predicting the largest class: YES, NO or UNSURE.
+
+        YES: significantly (McNemar's exact test). NO: significantly lower, or higher by less than 0.05 at best.
+        """
+        if len(self.test.tested) < 2:
+            return UNSURE
+        largest = int(self.test.total.argmax())
+        won = self.test_correct - int(self.test.correct[largest])  # no photo of another class is correct without model
+        lost = int(self.test.total[largest] - self.test.correct[largest])
+        neither = self.test_total - won - lost
+        model = np.repeat([True, False, False], [won, lost, neither])
+        majority = np.repeat([False, True, False], [won, lost, neither])
+        if mcnemar(model, majority) < 0.05:
+            return YES if won > lost else NO
+        return NO if paired_gain(majority, model)[2] < _USEFUL else UNSURE
+
+    @property
+    def better_than_guessing(self) -> str:
+        """Whether the balanced accuracy is higher than that of guessing: YES, NO or UNSURE.
+
+        YES: its interval lies above. NO: its interval ends less than 0.05 above.
+        """
+        interval, guessing = self.test.interval(BALANCED_ACCURACY), self.guessing
+        if interval is None or guessing is None or guessing == 1:
+            return UNSURE
+        return YES if interval[0] > guessing else NO if interval[1] < guessing + _USEFUL else UNSURE
+
+    @property
+    def better_than_chance(self) -> str:
+        """The answer for the measure of the run: `better_than_majority` or `better_than_guessing`."""
+        return self.better_than_majority if self.measure == ACCURACY else self.better_than_guessing
+
+    @property
+    def few_test_photos(self) -> dict[str, int]:
+        """Classes with fewer than five test photos, and how many they have; empty without test photos."""
+        if not self.test_total:
+            return {}
+        counts = zip(self.test.classes, self.test.total.tolist(), strict=True)
+        return {name: total for name, total in counts if total < _FEW}
 
     def summary(self) -> str:
-        train, val, majority = (
-            "no photos" if share is None else format_share(share) for share in (self.train, self.val, self.majority)
-        )
-        return (
-            f"Test photos: {format_score(self.test_correct, self.test_total)}\n"
-            f"Always predicting the largest class: {majority}\n"
-            f"Training photos: {train}; validation photos: {val}, without Dropout"
-        )
+        train, val = ("no photos" if share is None else format_share(share) for share in (self.train, self.val))
+        lines = [f"Test photos: {format_score(self.test_correct, self.test_total)}"]
+        accuracy = self.test.score(ACCURACY)
+        if accuracy is not None and self.balanced is not None:
+            if self.measure != ACCURACY or abs(accuracy - self.balanced) >= _SAME:
+                low, high = self.test.interval(BALANCED_ACCURACY) or (0.0, 1.0)
+                lines.append(
+                    f"Balanced accuracy, the mean recall of the classes: {format_share(self.balanced)} (95 % interval "
+                    f"{low:.2f} to {high:.2f})"
+                )
+                lines += filter(None, [self.test.describe_rarest().rstrip(".")])
+            lines.append(self._compare_with_chance())
+        if self.few_test_photos:
+            few = shorten_list([f"{name} ({count})" for name, count in self.few_test_photos.items()])
+            lines.append(f"Fewer than {_FEW} test photos, too few to tell how well these classes are predicted: {few}")
+        lines.append(f"Training photos: {train}; validation photos: {val}, without Dropout")
+        return "\n".join(lines)
+
+    def _compare_with_chance(self) -> str:
+        score, level = self.test_score, self.chance_level
+        if score is None or level is None:
+            return "All test photos are of one class: whether the model can tell the classes apart is unknown"
+        how = "Always predicting the largest class" if self.measure == ACCURACY else "Guessing"
+        text = f"{how} reaches {format_share(level)}{'' if self.measure == ACCURACY else f' {self.measure}'}"
+        if self.better_than_chance == YES:
+            return f"{text}, which is significantly less"
+        if self.better_than_chance == NO or score <= level:
+            return f"{text}: the model is not better than that"
+        return f"{text}: on so few photos, that the model is better may be luck"
 
     def to_dict(self) -> dict[str, Any]:
         return {
             "train": self.train,
             "val": self.val,
-            "test": self.test_correct / self.test_total if self.test_total else None,
+            "test": self.test.score(ACCURACY),
             "test_correct": self.test_correct,
             "test_ci95": wilson(self.test_correct, self.test_total),
             "majority": self.majority,
+            "measure": self.measure,
+            **self.test.to_dict(),
+            "better_than_majority": self.better_than_majority,
+            "better_than_guessing": self.better_than_guessing,
+            "few_test_photos": self.few_test_photos,
         }
 
 
 def measure_accuracy(photos: pd.DataFrame) -> Accuracy:
     """Measure the accuracy of the predictions in the table of photos."""
     by_split = photos.groupby("split")["correct"].mean().to_dict()
-    test = _test(photos)
+    used, test = photos[photos["split"] != "dropped"], _test(photos)
+    classes = sorted(used["label"].unique())
+    sizes = used.drop_duplicates("group")["label"].value_counts().reindex(classes, fill_value=0).to_numpy()
     return Accuracy(
         train=by_split.get("train"),
         val=by_split.get("val"),
-        test_correct=int(test["correct"].sum()),
-        test_total=len(test),
-        majority=float(test["label"].value_counts(normalize=True).max()) if len(test) else None,
+        test=ClassCounts.of_photos(test["label"].to_numpy(), test["correct"].to_numpy(dtype=bool), classes, sizes),
+        measure=choose_measure(photos),
     )
 
 

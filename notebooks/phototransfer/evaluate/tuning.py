@@ -20,7 +20,7 @@ from phototransfer.console import plural, progress
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import Folds, make_folds, too_few_photos
 from phototransfer.report import Result, Skipped
-from phototransfer.stats import mcnemar
+from phototransfer.stats import class_weights, mean_recall, paired_test
 from phototransfer.style import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 _SPACE = "4"
 _MIN_TRIALS_FOR_IMPORTANCE = 4
 _BOOTSTRAPS = 2000
+_ALPHA = 0.05
 _DEFAULT_FOLDS = 5  # where CV_FOLDS is 0
 _SEARCHED = ("HEAD", "DROPOUT", "LEARNING_RATE", "WEIGHT_DECAY", "AUGMENTATIONS")
 _AXES = {
@@ -47,8 +48,8 @@ class HeadSearch(Result):
     """The heads that were tried, and what the best of them gains over the configured one.
 
     `trials` has one row per head, in the order of the trials: layers, units (of the first layer), dropout,
-    learning_rate, weight_decay, augmentations (if there are some to search), score (accuracy out of fold; of the folds
-    that were run where pruned), pruned, seconds.
+    learning_rate, weight_decay, augmentations (if there are some to search), score (out of fold; of the folds that were
+    run where pruned), pruned, seconds.
     """
 
     name = "tuning"
@@ -59,6 +60,8 @@ class HeadSearch(Result):
     left_out: dict[str, int]
     n_folds: int
     seed: int
+    strata: np.ndarray  #: those of Folds, int (n,)
+    measure: str  #: what the scores are: "accuracy" or "balanced accuracy"
     notes: Sequence[str] = ()  #: what differs from the folds and classes that were asked for
 
     def best(self) -> pd.Series:
@@ -69,9 +72,15 @@ class HeadSearch(Result):
         """Return the settings of the best head."""
         return _as_settings(self.best())
 
+    @property
+    def configured_score(self) -> float:
+        """The score of the configured head."""
+        return mean_recall(self.configured, self.strata)
+
     def p_value(self) -> float:
-        """Return the p-value of McNemar's exact test of the best head against the configured one."""
-        return mcnemar(self.correct[self.correct.sum(axis=1).argmax()], self.configured)
+        """Return the p-value of `paired_test` of the best head against the configured one."""
+        best = np.argmax([mean_recall(one, self.strata) for one in self.correct])  # ties: the first
+        return paired_test(self.correct[best], self.configured, self.strata)
 
     def gain(self) -> tuple[float, float, float]:
         """Return the gain of the best head over the configured one on other photos: mean, lower and upper bound.
@@ -80,41 +89,61 @@ class HeadSearch(Result):
         -----
         The best of many heads looks better than it is on the photos that it was chosen by. So photos are drawn with
         replacement, the head that is best on them is taken, and it is compared with the configured one on the photos
-        not drawn (bootstrap bias corrected cross-validation: I. Tsamardinos et al., Machine Learning 107, 2018).
+        not drawn (bootstrap bias corrected cross-validation: I. Tsamardinos et al., Machine Learning 107, 2018). If the
+        measure is balanced accuracy, each class is drawn from by itself.
         """
         rng = np.random.default_rng(self.seed)
-        total = len(self.configured)
+        sizes, weights = np.bincount(self.strata), class_weights(self.strata)
+        members = [np.flatnonzero(self.strata == number) for number in np.flatnonzero(sizes)]
         gains = []
         for _ in range(_BOOTSTRAPS):
-            times = np.bincount(rng.integers(0, total, total), minlength=total)
-            not_drawn = times == 0
-            if not_drawn.any():
-                chosen = self.correct[(self.correct @ times).argmax()]
-                gains.append(chosen[not_drawn].mean() - self.configured[not_drawn].mean())
+            drawn = np.concatenate([of_class[rng.integers(0, len(of_class), len(of_class))] for of_class in members])
+            times = np.bincount(drawn, minlength=len(self.strata))
+            not_drawn = np.flatnonzero(times == 0)
+            if len(not_drawn):
+                chosen = self.correct[(self.correct @ (times * weights)).round(12).argmax()]
+                differences = chosen[not_drawn].astype(float) - self.configured[not_drawn]
+                gains.append(float(class_weights(self.strata[not_drawn]) @ differences))
         low, high = np.quantile(gains, [0.025, 0.975])
         return float(np.mean(gains)), float(low), float(high)
 
+    @property
+    def is_better(self) -> bool:
+        """Whether the best head is better: the interval of `gain` lies above 0, and the paired test agrees."""
+        return self.gain()[1] > 0 and self.p_value() < _ALPHA
+
     def summary(self) -> str:
         mean, low, high = self.gain()
-        best, configured = self.best()["score"], self.configured.mean()
+        best = self.best()["score"]
         lines = [
-            f"Best of {plural(len(self.trials), 'head')}: accuracy {best:.3f}, the configured head {configured:.3f}, "
-            f"on the same {len(self.configured)} training and validation photos in {self.n_folds} folds (McNemar's "
-            f"exact test, p = {self.p_value():.2g}).",
+            f"Best of {plural(len(self.trials), 'head')}: {self.measure} {best:.3f}, the configured head "
+            f"{self.configured_score:.3f}, on the same {len(self.configured)} training and validation photos in "
+            f"{self.n_folds} folds (paired test, p = {self.p_value():.2g}).",
             f"The best of many heads is partly luck. On photos that it was not chosen by, the gain is {mean:+.3f} "
             f"(95 % interval {low:+.3f} to {high:+.3f}).",
         ]
-        if best <= configured and low <= 0:
+        if self.is_better:
+            lines.append(
+                f"This is a gain: the interval lies above 0 and p < {_ALPHA}. Settings of the best head: "
+                f"{self._typed_settings()}."
+            )
+        elif best <= self.configured_score:
             lines.append("No head is better than the configured one.")
         else:
-            caution = "This is not significantly different from no gain. " if low <= 0 else ""
-            lines.append(f"{caution}Settings of the best head: {self._typed_settings()}.")
+            lines.append(
+                "This is not significantly different from no gain: that takes an interval above 0 and p < "
+                f"{_ALPHA}. The configured head can stay. Settings of the best head: {self._typed_settings()}."
+            )
         return "\n".join([*lines, *self.notes])
 
     def advice(self) -> list[str]:
-        if self.gain()[1] <= 0:
+        if not self.is_better:
             return []
-        return [f"The search found a better head: set {self._typed_settings()}."]
+        mean, low, high = self.gain()
+        return [
+            f"The search found a better head, by {mean:+.3f} of {self.measure} (95 % interval {low:+.3f} to "
+            f"{high:+.3f}): set {self._typed_settings()}."
+        ]
 
     def _typed_settings(self) -> str:
         return ", ".join(f"{name} = {value!r}" for name, value in self.best_settings().items())
@@ -125,7 +154,7 @@ class HeadSearch(Result):
         figure, axes = plt.subplots(1, len(names), figsize=(11, 2.9), sharey=True)
         for axis, name in zip(axes, names, strict=True):
             self._draw(axis, name)
-        axes[0].set(ylabel="accuracy, out of fold")
+        axes[0].set(ylabel=f"{self.measure}, out of fold")
         figure.legend(*axes[0].get_legend_handles_labels(), ncols=4, frameon=False, loc="outside upper center")
         return figure
 
@@ -135,7 +164,7 @@ class HeadSearch(Result):
         axis.plot(pruned[name], pruned["score"], "x", color=GREY, ms=5, label="pruned")
         axis.plot(complete[name], complete["score"], "o", color=BLUE, ms=5, label="complete")
         axis.plot(best[name], best["score"], "o", color=ORANGE, ms=12, fillstyle="none", mew=2, label="best")
-        axis.axhline(self.configured.mean(), color=GREY, linestyle="--", linewidth=1, label="configured head")
+        axis.axhline(self.configured_score, color=GREY, linestyle="--", linewidth=1, label="configured head")
         if name in ("learning_rate", "weight_decay"):
             axis.set_xscale("log")
         elif name == "units":
@@ -154,11 +183,13 @@ class HeadSearch(Result):
             "pruned": int(self.trials["pruned"].sum()),
             "folds": self.n_folds,
             "photos": len(self.configured),
-            "configured": float(self.configured.mean()),
+            "measure": self.measure,
+            "configured": self.configured_score,
             "best": float(self.best()["score"]),
             "p_value": self.p_value(),
             "gain": mean,
             "gain_ci95": [low, high],
+            "better": self.is_better,
             "settings": self.best_settings(),
             "importance": self.importance,
             "trial_seconds": round(float(self.trials["seconds"].sum()), 1),
@@ -202,17 +233,18 @@ def _search(study: "optuna.Study", validator: CrossValidator, folds: Folds) -> H
 
     def score(trial: "optuna.Trial") -> float:
         head = dict(validator.settings) | _suggest(trial, len(validator.features.augmented))
-        predicted = np.full(len(folds.labels), -1)
-        for step, (fold, classes) in enumerate(validator.predict_folds(folds, settings=head), 1):
-            predicted[fold.test] = classes
+        probabilities = np.zeros((len(folds.labels), len(folds.classes)))
+        for step, (fold, of_test) in enumerate(validator.predict_folds(folds, settings=head), 1):
+            probabilities[fold.test] = of_test
             bar.update()
-            tested = predicted[folds.representative] >= 0
-            trial.report(folds.correct(predicted)[tested].mean(), step)
+            tested = probabilities[folds.representative].any(axis=1)
+            correct = folds.correct(probabilities)[tested]
+            trial.report(mean_recall(correct, folds.strata[tested]), step)
             if step < folds.n_folds and trial.should_prune():
                 bar.update(folds.n_folds - step)
                 raise optuna.TrialPruned
-        trial.set_user_attr("correct", folds.correct(predicted).tolist())
-        return float(folds.correct(predicted).mean())
+        trial.set_user_attr("correct", folds.correct(probabilities).tolist())
+        return folds.score(folds.correct(probabilities))
 
     remaining = max(0, n_trials - len(finished()))
     with progress("Search", remaining * folds.n_folds, unit="fold") as bar:
@@ -240,6 +272,8 @@ def _search(study: "optuna.Study", validator: CrossValidator, folds: Folds) -> H
         left_out=folds.left_out,
         n_folds=folds.n_folds,
         seed=seed,
+        strata=folds.strata,
+        measure=folds.measure,
         notes=folds.notes(),
     )
 
@@ -259,7 +293,7 @@ def _study_name(validator: CrossValidator, folds: Folds) -> str:
     settings, features = validator.settings, validator.features
     training = [settings[name] for name in ("SEED", "EPOCHS", "BATCH_SIZE", "BATCH_NORM")]
     code = [_source(validator.build_head), _source(validator.fit_head)]
-    digest = hashlib.blake2b(repr([_SPACE, training, code]).encode(), digest_size=8)
+    digest = hashlib.blake2b(repr([_SPACE, folds.measure, training, code]).encode(), digest_size=8)
     arrays = [features.plain[folds.rows], features.augmented[:, folds.rows], folds.labels, folds.representative]
     for fold in folds.folds:
         arrays += [fold.train, fold.val, fold.test]

@@ -5,6 +5,7 @@ from phototransfer.network.classify import classify, load_run
 from phototransfer.network.features import Features, extract
 from phototransfer.network.fine_tuning import fine_tune, is_kept, predict
 from phototransfer.network.grad_cam import grad_cam_examples
+from phototransfer.network.novelty import measure_novelty
 from phototransfer.network.training import HeadTrainer
 
 __all__ = [
@@ -18,5 +19,6 @@ __all__ = [
     "is_kept",
     "load_backbone",
     "load_run",
+    "measure_novelty",
     "predict",
 ]

@@ -3,7 +3,7 @@
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,10 +15,13 @@ import pandas as pd
 from phototransfer.console import plural, shorten_list
 from phototransfer.files import read_json
 from phototransfer.network.features import BATCH, read_image
+from phototransfer.network.novelty import TRAINING_FEATURES, TrainingFeatures, split_model
 from phototransfer.paths import find_path
 from phototransfer.photos.decode import NotAPhoto, read_photo
 from phototransfer.photos.depth import Range
 from phototransfer.photos.walk import is_hidden, made_by_system, walk
+
+_EMPTY: Mapping[str, Any] = dict.fromkeys(("file", "label", "probability", "unlike", "nearest", "reason"))
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Preparation:
 def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
     """Return the saved model of a run and its class names, in the order of the model's outputs.
 
-    The model has the attribute `preparation`, which `classify` uses.
+    The model has the attributes `preparation` and `training_features` (None for runs of earlier versions), which
+    `classify` uses.
 
     Raises
     ------
@@ -53,6 +57,7 @@ def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} cannot be loaded: {reason} {_remedy(path)}") from error
     model.preparation = _read_preparation(folder)
+    model.training_features = TrainingFeatures.read(folder / TRAINING_FEATURES)
     return model, classes
 
 
@@ -64,8 +69,10 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
     Returns
     -------
     DataFrame
-        One row per file: file (path relative to the folder), label, probability, and reason: why a file is not a photo,
-        or "".
+        One row per file: file (path relative to the folder), label, probability, unlike (whether the photo is unlike
+        the training photos, so that its label means little), nearest (class of the nearest training photo), and
+        reason: why a file is not a photo, or that it is unlike the training photos, or "". Without
+        `training_features`, `unlike` and `nearest` are missing values.
     """
     files = [file for path in paths for file in _list_files(find_path(path))]
     if not files:
@@ -75,7 +82,7 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
     for start in range(0, len(files), BATCH):
         images, readable = [], []
         for path, name, reason in files[start : start + BATCH]:
-            row: dict[str, Any] = {"file": name, "label": None, "probability": None, "reason": reason}
+            row = {**_EMPTY, "file": name, "reason": reason}
             rows.append(row)
             if reason:
                 continue
@@ -86,15 +93,37 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
             except NotAPhoto as error:
                 row["reason"] = str(error)
         if images:
-            pixels = np.stack(images).astype(np.float32)
             # For a few photos, compiling the model takes longer than running it without.
-            run = model.predict_on_batch if len(files) > BATCH else model
-            for row, values in zip(readable, np.asarray(run(pixels)), strict=True):
-                row.update(label=classes[values.argmax()], probability=float(values.max()))
-    not_photos = [f"{row['file']} ({row['reason']})" for row in rows if row["reason"]]
+            answers = _predict(model, np.stack(images).astype(np.float32), compiled=len(files) > BATCH)
+            for row, (probabilities, answer) in zip(readable, answers, strict=True):
+                row.update(label=classes[probabilities.argmax()], probability=float(probabilities.max()), **answer)
+    not_photos = [f"{row['file']} ({row['reason']})" for row in rows if row["label"] is None]
     if not_photos:
         print(f"{len(not_photos)} of {plural(len(rows), 'file')} cannot be classified: {shorten_list(not_photos)}.")
-    return pd.DataFrame(rows, columns=["file", "label", "probability", "reason"])
+    unlike = [f"{row['file']} (nearest class: {row['nearest']})" for row in rows if row["unlike"]]
+    if unlike:
+        print(f"{len(unlike)} of {plural(len(rows), 'file')} unlike the training photos: {shorten_list(unlike)}.")
+    return pd.DataFrame(rows, columns=list(_EMPTY)).astype({"unlike": "boolean"})
+
+
+def _predict(model: keras.Model, pixels: np.ndarray, *, compiled: bool) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
+    """Yield for each photo its probabilities, float32 (classes,), and unlike, nearest and reason, if these are known.
+
+    Both come from one pass through the network.
+    """
+
+    def run(part: keras.Model, x: np.ndarray) -> np.ndarray:
+        return np.asarray(part.predict_on_batch(x) if compiled else part(x))
+
+    training: TrainingFeatures | None = getattr(model, "training_features", None)
+    if training is None:
+        yield from ((probabilities, {}) for probabilities in run(model, pixels))
+        return
+    extractor, head = split_model(model)
+    features = run(extractor, pixels)
+    for probabilities, photo in zip(run(head, features), training.compare(features).itertuples(), strict=True):
+        reason = f"unlike the training photos; nearest class: {photo.nearest}" if photo.unlike else ""
+        yield probabilities, {"unlike": photo.unlike, "nearest": photo.nearest, "reason": reason}
 
 
 def _remedy(path: Path) -> str:

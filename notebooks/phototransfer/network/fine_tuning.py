@@ -17,10 +17,12 @@ from phototransfer.network.backbones import Backbone
 from phototransfer.network.features import BATCH, read_image
 from phototransfer.network.views import ROTATION, SHIFT, ZOOM
 from phototransfer.report import Result, Skipped
-from phototransfer.stats import format_share, mcnemar
+from phototransfer.stats import format_share, mcnemar, sign_flip_test
 from phototransfer.style import plot_epochs
 
 _PATIENCE = 3  # epochs without a lower validation loss; each is a pass of all photos through the whole network
+_ALPHA = 0.05
+_LOWER = 0.10  # a loss that is lower by a smaller share is no reason to keep another network
 _CACHE_BYTES = 2**30  # decoded photos are kept in memory up to this size: 7,000 photos of 224 × 224 pixels
 
 
@@ -34,35 +36,59 @@ class FineTuning(Result):
     correct: tuple[int, int]  #: correct validation photos of `total`, before and after (best epoch)
     loss: tuple[float, float]  #: mean cross-entropy of validation photos in nats, before and after
     total: int
-    p_value: float  #: of McNemar's exact test of the change of `correct`
+    p_value: float  #: of McNemar's exact test of the change of `correct`; near-duplicates count once
+    loss_p_value: float  #: of `sign_flip_test` of the change of each photo's loss; near-duplicates count once
     trained: int  #: trained weights of the backbone, of `weights`
     weights: int
 
     @property
     def kept(self) -> bool:
-        """True if accuracy or loss on the validation photos is better than before, and neither is worse."""
-        # A few more correct photos at a clearly higher loss may be random: its mistakes are more confident.
-        more_correct, (before, after) = self.correct[1] - self.correct[0], self.loss
-        worse = more_correct < 0 or after > before or not np.isfinite(after)
-        return not worse and (more_correct > 0 or after != before)
+        """True if validation is better than chance explains.
+
+        Either significantly more photos are correct, or no fewer are correct and the loss is significantly lower and by
+        10 % or more. The best epoch is chosen on the same photos, so that a hardly lower loss would be luck.
+        """
+        return self._more_correct or self._lower_loss
+
+    @property
+    def _more_correct(self) -> bool:
+        return self.correct[1] > self.correct[0] and self.p_value < _ALPHA and bool(np.isfinite(self.loss[1]))
+
+    @property
+    def _lower_loss(self) -> bool:
+        before, after = self.loss
+        return self.correct[1] >= self.correct[0] and after <= (1 - _LOWER) * before and self.loss_p_value < _ALPHA
 
     def summary(self) -> str:
         correct = " → ".join(f"{number} of {self.total}" for number in self.correct)
         accuracy = " → ".join(format_share(number / self.total) for number in self.correct)
         loss = " → ".join(f"{loss:.2f}" for loss in self.loss)
-        outcome = "Kept." if self.kept else "Not kept: all weights are bit-identical to those of before."
-        text = (
+        return (
             f"Trained {self.trained:,} of the backbone's {self.weights:,} weights for "
             f"{plural(len(self.history), 'epoch')}; the best is epoch {_best_epoch(self.history)}.\n"
-            f"Validation photos: {correct} correct ({accuracy}), loss {loss}. {outcome}"
+            f"Validation photos: {correct} correct ({accuracy}; McNemar's exact test, p = {self.p_value:.2g}), loss "
+            f"{loss} (paired test, p = {self.loss_p_value:.2g}).\n{self._outcome()}"
         )
-        if self.correct[0] == self.correct[1]:
-            return text
-        verb = "is unlikely to be" if self.p_value < 0.05 else "may be"
-        return f"{text}\nThe change in accuracy {verb} random (McNemar's test, p = {self.p_value:.2g})."
+
+    def _outcome(self) -> str:
+        if self._more_correct:
+            return "Kept: significantly more validation photos are correct."
+        if self._lower_loss:
+            return f"Kept: no fewer are correct, and the loss is significantly lower, by at least {_LOWER:.0%}."
+        (before, after), (loss_before, loss_after) = self.correct, self.loss
+        if after < before:
+            reason = "fewer validation photos are correct"
+        elif not loss_after < loss_before:
+            reason = "the loss is not lower" + (", and more correct photos may be luck" if after > before else "")
+        elif loss_after > (1 - _LOWER) * loss_before:
+            reason = f"the loss is lower by less than {_LOWER:.0%}, and not significantly more photos are correct"
+        else:
+            reason = "what improved may be luck: neither correct photos nor loss are significantly better"
+        return f"Not kept: {reason}. All weights are bit-identical to those of before."
 
     def advice(self) -> list[str]:
-        return [] if self.kept else ["Fine-tuning did not improve on the head alone: set FINE_TUNE_LAYERS = 0."]
+        text = "Fine-tuning was not significantly better than the head alone: set FINE_TUNE_LAYERS = 0."
+        return [] if self.kept else [text]
 
     def plot(self) -> Figure:
         """Return loss and accuracy up to the best epoch of the head, where fine-tuning begins, and after it."""
@@ -82,6 +108,7 @@ class FineTuning(Result):
             "val_correct": self.correct,
             "val_loss": self.loss,
             "p_value": self.p_value,
+            "loss_p_value": self.loss_p_value,
         }
 
 
@@ -99,7 +126,7 @@ def fine_tune(
     *,
     head_history: pd.DataFrame,
 ) -> FineTuning | Skipped:
-    """Train the last FINE_TUNE_LAYERS layers of the backbone and the head, and keep the result if it is better.
+    """Train the last FINE_TUNE_LAYERS layers of the backbone and the head, and keep it if it is significantly better.
 
     `model` leads from raw RGB, float32 (batch, size, size, 3), through `backbone.model` and the trained head. BatchNorm
     layers of the backbone stay frozen. The learning rate is LEARNING_RATE / 100. Training photos are rotated by up to
@@ -118,7 +145,7 @@ def fine_tune(
     photos = photos.assign(number=photos["label"].map(classes.index))
     train, val = photos[photos["split"] == "train"], photos[photos["split"] == "val"]
     fit = settings["FIT"]
-    correct, loss = _score(model, val, fit)
+    correct, losses = _score(model, val, fit)
     original, result = model.get_weights(), None
     try:
         backbone.model.trainable = True
@@ -131,14 +158,16 @@ def fine_tune(
                 f"larger number for {backbone.architecture}, or 0 for no fine-tuning."
             )
         history = _fit(model, train, val, settings)
-        new_correct, new_loss = _score(model, val, fit)
+        new_correct, new_losses = _score(model, val, fit)
+        different = ~val["group"].duplicated().to_numpy()
         result = FineTuning(
             head_history,
             history,
             correct=(int(correct.sum()), int(new_correct.sum())),
-            loss=(loss, new_loss),
+            loss=(float(losses.mean()), float(new_losses.mean())),
             total=len(val),
-            p_value=mcnemar(correct, new_correct),
+            p_value=mcnemar(correct[different], new_correct[different]),
+            loss_p_value=sign_flip_test((new_losses - losses)[different]),
             trained=sum(weight.numpy().size for weight in trained),
             weights=backbone.model.count_params(),
         )
@@ -170,11 +199,11 @@ def _fit(model: keras.Model, train: pd.DataFrame, val: pd.DataFrame, settings: M
     return pd.DataFrame(fitted.history)[["loss", "accuracy", "val_loss", "val_accuracy"]]
 
 
-def _score(model: keras.Model, photos: pd.DataFrame, fit: str) -> tuple[np.ndarray, float]:
-    """Return which photos are correct, bool (n,), and the mean cross-entropy; NaN counts as probability 0."""
+def _score(model: keras.Model, photos: pd.DataFrame, fit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return which photos are correct, bool (n,), and their cross-entropy, float (n,); NaN counts as probability 0."""
     probabilities, labels = predict(model, photos, fit), photos["number"].to_numpy()
     of_label = np.nan_to_num(probabilities[np.arange(len(labels)), labels].astype(float))
-    return probabilities.argmax(axis=1) == labels, float(-np.log(np.maximum(of_label, 1e-7)).mean())
+    return probabilities.argmax(axis=1) == labels, -np.log(np.maximum(of_label, 1e-7))
 
 
 def _best_epoch(history: pd.DataFrame) -> int:

@@ -34,12 +34,12 @@ class HeadTrainer:
         self._head: keras.Model | None = None
 
     def predict(self, *, train: Data, val: Data, x: np.ndarray, seed: int) -> np.ndarray:
-        """Train a head from fresh weights and return the classes that it predicts for `x`, int (len(x),)."""
+        """Train a head from fresh weights and return its probabilities for `x`, float32 (len(x), n_classes)."""
         if not len(val[1]):
             raise ValueError("A head cannot be trained without validation photos: they decide when training stops.")
         head = self._fresh_head(seed)
         self._fit(head, train, val, self._settings)
-        return np.asarray(head(x, training=False)).argmax(axis=1)
+        return np.asarray(head(x, training=False))
 
     def _fresh_head(self, seed: int) -> keras.Model:
         keras.utils.set_random_seed(seed)

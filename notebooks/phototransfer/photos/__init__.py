@@ -2,6 +2,7 @@
 
 from phototransfer.photos.decode import read_photo
 from phototransfer.photos.prepare import Prepared, prepare
+from phototransfer.photos.relabel import Corrections
 from phototransfer.photos.sources import Source, find_source
 
-__all__ = ["Prepared", "Source", "find_source", "prepare", "read_photo"]
+__all__ = ["Corrections", "Prepared", "Source", "find_source", "prepare", "read_photo"]

@@ -13,6 +13,7 @@ from phototransfer.photos.layout import Layout
 from phototransfer.photos.layout.class_names import label_folders
 from phototransfer.photos.near_duplicates import group_near_duplicates
 from phototransfer.photos.pixels import Pixels
+from phototransfer.photos.relabel import Corrections, apply_corrections, find_correction_table, read_corrections
 from phototransfer.photos.scan import scan_folder
 from phototransfer.photos.sources import DERIVED, Source
 from phototransfer.photos.splits import SPLIT_ORDER, assign_splits, connected, too_small
@@ -44,6 +45,8 @@ class Prepared(Result):
     new: int  #: how many of the files found were read now, because they are new or changed
     layout: Layout  #: how the folder was understood
     pixels: Pixels  #: photos with more than 8 bits, and blank ones
+    random_splits: list[str]  #: "val" and "test", as far as they were cut at random here
+    corrections: Corrections | None = None  #: what RELABEL has changed
 
     @property
     def cache(self) -> Path:
@@ -62,6 +65,8 @@ class Prepared(Result):
         lines += [f"  {reason}" for reason in _most_frequent(self.skipped["reason"], 8)]
         if len(self.skipped):
             lines.append(f"  All of them by name: {relative_to_project(self.source.home / 'skipped.csv')}")
+        if self.corrections:
+            lines.append(self.corrections.summary())
         lines += self.pixels.lines()
         if self.left_out:
             classes = [f"{label} ({reason})" for label, reason in self.left_out.items()]
@@ -95,10 +100,19 @@ class Prepared(Result):
             "skipped": len(self.skipped),
             "pixels": self.pixels.to_dict(),
             **{name: int(in_split[name]) for name in SPLIT_ORDER},
+            **({"relabelled": self.corrections.to_dict()} if self.corrections else {}),
         }
 
 
-def prepare(source: Source, *, val_split: float, test_split: float, seed: int, labels: str | None = None) -> Prepared:
+def prepare(
+    source: Source,
+    *,
+    val_split: float,
+    test_split: float,
+    seed: int,
+    labels: str | None = None,
+    relabel: str | None = None,
+) -> Prepared:
     """Write the photos of a source to `<home>/prepared/{train,val,test}/<class>/*.jpg`, and return their table.
 
     Only files that are new or changed since the last time are read. The originals never change.
@@ -109,15 +123,24 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int, l
         Fractions of the photos, used where the folder has no such split.
     labels : str, optional
         The setting LABELS: where the classes are, if the folder can be understood in more than one way.
+    relabel : str, optional
+        The setting RELABEL: a table in which a person has corrected labels.
 
     Raises
     ------
     UnclearFolder
         A ValueError: the folder can be understood in more than one way. The message says how to answer.
+    FileNotFoundError
+        There is no table of corrections of this data set.
+    ValueError
+        A correction cannot be applied. The message names its row.
     ValueError
         Fewer than two classes have enough photos. The message says how many each has.
     """
     folder = source.home / "prepared"
+    table = find_correction_table(relabel, source.name) if relabel else None
+    if table:
+        read_corrections(table)  # before all photos are read: can it be read?
     with locked(source.home, "preparing these photos"):
         partial_files = {path.name for path in source.home.glob(".*.partial")}  # of processes that were killed
         ignored = {*DERIVED, *partial_files} if source.folder == source.home else ()
@@ -125,6 +148,7 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int, l
         store = Store(source.folder, folder)
         new = store.update(list(scan.photos["original"]))
         rows = _rows(scan.photos, store)
+        corrections = apply_corrections(rows, table) if table else None
         notes = _add_groups(rows, store)
         if scan.layout.group_column:
             notes += _unite_owner_groups(rows, scan.layout.group_column)
@@ -139,8 +163,11 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int, l
         classes = sorted(photos["label"].unique())
         if len(classes) < 2:
             raise ValueError(_too_few_classes(source, scan.layout, photos["label"], left_out, skipped["reason"]))
+        if corrections:
+            folder /= corrections.tree
         if not {"val", "test"} <= set(photos["split"]):  # or else the settings decide nothing
             folder = tree_root(folder, val_split=val_split, test_split=test_split, seed=seed)
+        random_splits = [name for name in ("val", "test") if name not in set(photos["split"])]
         photos["split"] = assign_splits(photos, {"val": val_split, "test": test_split}, seed)
         photos["path"] = store.lay_out(photos, folder)
     return Prepared(
@@ -155,6 +182,8 @@ def prepare(source: Source, *, val_split: float, test_split: float, seed: int, l
         new=new,
         layout=replace(scan.layout, notes=scan.layout.notes + notes),
         pixels=Pixels.of(photos, store),
+        random_splits=random_splits,
+        corrections=corrections,
     )
 
 
