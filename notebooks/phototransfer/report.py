@@ -31,7 +31,7 @@ QUESTIONS = {
     "leaks": "Are test photos in the training set too?",
     "shortcuts": "Shortcuts: can the class be told without its subject?",
     "background": "Does the background reveal the class?",
-    "files": "Do the files of the classes differ?",
+    "files": "Do the files of the classes differ (size, format, camera, date)?",
     "shift": "Do the splits differ?",
     "labels": "Are there wrong labels?",
     "reliability": "Does the test score differ from cross-validation?",
@@ -413,9 +413,9 @@ def closing_lines(metrics: dict[str, Any]) -> str:
     lines = [f"{metrics['run']}: {metrics['backbone']}{instead}"]
     if metrics["conclusion"]:
         lines += ["", *map(wrap_lines, metrics["conclusion"]), ""]
-    lines.append(f"Test photos: {score}{majority}")
-    rarest = accuracy.get("rarest_class")
-    if rarest and accuracy.get("measure") != "accuracy":
+    rarest = accuracy.get("rarest_class") if accuracy.get("measure") != "accuracy" else None
+    lines.append(f"Test photos alone: {score}{'' if rarest else majority}")
+    if rarest:
         names = shorten_list(rarest["classes"], 3)
         lines.append(f"Of the rarest ({names}): {rarest['correct']} of {rarest['total']} test photos correct")
     return "\n".join([*lines, verdict_box(metrics["verdict"])] if metrics["verdict"] else lines)

@@ -468,7 +468,7 @@ class TestScoreWithoutDuplicates:
         clean = clean_score(photos, {"lucy": 50})
         assert clean.too_few == {} and "90 of 110" in clean.summary()
         assert line(clean) == "found: 50 of 160 test photos; estimated effect on the score 0.06"
-        assert "not lower" in line(clean_score(scored({"lucy": 20}, {"other": 20}), {"other": 10}))
+        assert "0.17 higher" in line(clean_score(scored({"lucy": 20}, {"other": 20}), {"other": 10}))
 
     def test_many_classes_lose_photos(self):
         labels = {f"breed {n}": 3 for n in range(5)}

@@ -305,7 +305,8 @@ def test_a_score_that_depends_on_the_border(with_border):
     assert result.scores["properties"] == pytest.approx(result.scores["network"], abs=0.08)
     largest = result.effects.loc[result.effects["depends"] == "yes", "effect"].max()
     finding = result.findings()["shortcuts"]
-    assert f"estimated effect on the score {largest:.2f}" in finding.line and f"{largest:.2f}" in finding.obstacle
+    assert f"estimated effect on the score {largest:.2f}" in finding.line and finding.effect == largest
+    assert f"{border['correct']} of {border['photos']} photos" in finding.obstacle
     assert finding.severity == SERIOUS and "ridge regression" in result.summary()
     assert result.advice() == [finding.remedy]
 

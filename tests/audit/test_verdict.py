@@ -180,7 +180,7 @@ def test_a_clean_run_says_so_with_its_score():
     verdict = conclude(CLEAN, score(), NO_FOLDS)
     estimate, judgement = verdict.conclusion
     low, high = score().test_interval
-    assert f"about 94 correctly (95 % interval {100 * low:.0f} to {100 * high:.0f}" in " ".join(estimate.split())
+    assert f"about 94 correctly (between {100 * low:.0f} and {100 * high:.0f}" in " ".join(estimate.split())
     assert "nothing" in judgement and "What to do" not in verdict.summary()
 
 

@@ -264,9 +264,12 @@ class CleanScore(Result):
                 f"{remedy[:-1]}, and add new test photos.",
             )
         effect = self.correct / self.total - self.clean_correct / self.clean_total
-        if effect < _SMALL_EFFECT:
-            line = f"{FOUND}: {what}; without them the score is not lower"
+        if effect <= -_SMALL_EFFECT:
+            line = f"{FOUND}: {what}; without them the score is {-effect:.2f} higher"
             return Finding(FOUND, line, NOTE, f"{obstacle}, but without them the test score is not lower.", remedy)
+        if effect < _SMALL_EFFECT:
+            line = f"{FOUND}: {what}; without them the score is about the same"
+            return Finding(FOUND, line, NOTE, f"{obstacle}, but without them the test score is about the same.", remedy)
         line = f"{FOUND}: {what}; estimated effect on the score {effect:.2f}"
         obstacle = f"{obstacle}; without them the test score is {effect:.2f} lower."
         return Finding(FOUND, line, DOUBT, obstacle, remedy, effect=effect)

@@ -147,7 +147,7 @@ class Mislabelled(Result):
             obstacle = f"Some of the {self.photos:,} labels may be wrong."
             return {"labels": Finding(state, f"{state}: {text}", NOTE, obstacle=obstacle, remedy=remedy)}
         if state == NOTHING_FOUND:
-            text = f"probably at most {high} of {self.photos:,} labels are wrong"
+            text = f"up to {high} of {self.photos:,} labels could still be wrong"
         elif self.accuracy < _MIN_ACCURACY:
             text = f"with a balanced accuracy of {format_share(self.accuracy)} wrong labels look like hard photos"
         else:

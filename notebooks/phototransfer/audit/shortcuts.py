@@ -113,7 +113,8 @@ class Shortcuts(Result):
         return self._obstacle(
             flagged,
             what=_with_scores(flagged),
-            where=f"The photos of the classes also differ in {names}, whatever their subject",
+            where=f"The photos of the classes also differ in {names}",
+            looks_at="light, colour or sharpness",
             remedy=f"Take the photos of all classes in the same way, so that they do not differ in {names}.",
         )
 
@@ -122,10 +123,13 @@ class Shortcuts(Result):
         flagged = tests[tests["flagged"]]
         if flagged.empty:
             return self._without_flags(tests)
+        score, guessing = flagged["balanced_accuracy"].iloc[0], self.sample.chance_level
         return self._obstacle(
             flagged,
-            what=f"{format_share(flagged['balanced_accuracy'].iloc[0])} from the background alone",
-            where="The photos without their middle are enough to tell the classes apart",
+            what=f"{format_share(score)} from the background alone",
+            where=f"The background alone gives the class away in {100 * score:.0f} of 100 photos (guessing: "
+            f"{100 * guessing:.0f})",
+            looks_at="the background",
             remedy="Collect photos of each class on the background of the others.",
         )
 
@@ -139,6 +143,7 @@ class Shortcuts(Result):
             flagged,
             what=_with_scores(flagged),
             where=f"The files of the classes differ in {names}, so the photos may come from different sources",
+            looks_at="traces of the source",
             remedy=f"Use photos of all classes from the same source, so that their files do not differ in {names}.",
         )
 
@@ -149,7 +154,7 @@ class Shortcuts(Result):
             return Finding(CANNOT_TELL, f"{CANNOT_TELL}, too few photos")
         return Finding(NOTHING_FOUND, NOTHING_FOUND)
 
-    def _obstacle(self, flagged: pd.DataFrame, *, what: str, where: str, remedy: str) -> Finding:
+    def _obstacle(self, flagged: pd.DataFrame, *, what: str, where: str, looks_at: str, remedy: str) -> Finding:
         """Return the finding on flagged properties: what they are, and whether the score depends on them."""
         state = FOUND if (flagged["state"] == FOUND).any() else BORDERLINE
         seen_by_network = bool(flagged["seen_by_network"].iloc[0])
@@ -160,14 +165,21 @@ class Shortcuts(Result):
         answer = next(
             each for each in (_DEPENDS, _MAY_DEPEND, _NO_ESTIMATE, _NO_SIGN) if each in set(effects["depends"])
         )
-        effect = effects.loc[effects["depends"] == _DEPENDS, "effect"].max()
+        strongest = effects[effects["depends"] == answer].sort_values("effect", na_position="first").iloc[-1]
+        effect = strongest["effect"]
         clause, severity, consequence = {
             _DEPENDS: (
                 f"estimated effect on the score {effect:.2f}",
                 SERIOUS,
-                f". Where this points to the wrong class, the accuracy is {effect:.2f} lower",
+                f", and the model may look at {looks_at} instead of the subject. Where that points to another "
+                f"class, only {strongest['correct']} of {strongest['photos']} photos are classified correctly, "
+                f"{100 * strongest['accuracy']:.0f} of 100 (all photos: {100 * self.scores['accuracy']:.0f})",
             ),
-            _MAY_DEPEND: ("the score may depend on it", DOUBT, ", and the score may depend on it"),
+            _MAY_DEPEND: (
+                "the score may depend on it",
+                DOUBT if effect >= _MIN_EFFECT else NOTE,
+                ", and the score may depend on it",
+            ),
             _NO_ESTIMATE: (
                 "too few photos contradict it to estimate the effect on the score",
                 DOUBT,

@@ -90,9 +90,9 @@ def conclude(
 def _estimate(accuracy: Accuracy, cross_validation: CrossValidation | Skipped) -> tuple[Accuracy, str, bool]:
     """Return the score that describes new photos best, where it comes from, and whether that is cross-validation."""
     if isinstance(cross_validation, Skipped) or cross_validation.fine_tuned:
-        return accuracy, plural(accuracy.test_total, "test photo"), False
+        return accuracy, f"measured on {plural(accuracy.test_total, 'test photo')}", False
     counts, left_out = cross_validation.counts, cross_validation.folds.left_out
-    source = f"cross-validation of {plural(counts.n_photos, 'different photo')}"
+    source = f"measured by cross-validation on {plural(counts.n_photos, 'different photo')}"
     if left_out:
         source += f" of {len(counts.classes)} of {len(counts.classes) + len(left_out)} classes"
     return Accuracy(None, None, counts, cross_validation.measure), source, True
@@ -103,12 +103,12 @@ def _describe(score: Accuracy, source: str) -> str:
     value, interval = score.test_score, score.test_interval
     if value is None or interval is None:
         return "There are no test photos, so nothing can be said about new photos."
-    guessing = "" if score.chance_level is None else f"; guessing: {_of_100(score.chance_level)}"
-    photos = "photos like these," if score.measure == ACCURACY else "photos of each class, like these,"
-    on_average = "" if score.measure == ACCURACY else " on average"
+    low, high = interval
+    average = "" if score.measure == ACCURACY else ", if each class counts the same"
+    guessing = "" if score.chance_level is None else f"; guessing would get {_of_100(score.chance_level)}"
     text = (
-        f"Of 100 new {photos} the model probably classifies about {_of_100(value)} correctly{on_average} (95 % "
-        f"interval {_of_100(interval[0])} to {_of_100(interval[1])}; {source}{guessing})."
+        f"Of 100 new photos like these, the model probably classifies about {_of_100(value)} correctly{average} "
+        f"(between {_of_100(low)} and {_of_100(high)} with 95 % confidence; {source}{guessing})."
     )
     if score.measure != ACCURACY and len(score.test.rarest) == 1:
         correct, total = score.test.rarest_score
@@ -126,14 +126,17 @@ def _obstacles_of(score: Accuracy) -> list[Finding]:
     if score.better_than_chance == NO:
         remedy = "Look at the photos and their labels, add photos, or set another BACKBONE."
         return [_obstacle(SERIOUS, "the model does no better than guessing.", remedy)]
-    rarest = f" of {shorten_list(score.test.rarest, 3)}" if score.measure != ACCURACY else ""
+    add = "Add photos."
+    if score.measure != ACCURACY:
+        largest = int(score.test.sizes.max())
+        add = f"Add photos of {shorten_list(score.test.rarest, 3)}: the largest class has {largest}."
     obstacles = []
     if score.better_than_chance != YES:
         text = "there are too few photos to tell whether the model is better than guessing."
-        obstacles.append(_obstacle(SERIOUS, text, f"Add photos, above all{rarest}." if rarest else "Add photos."))
+        obstacles.append(_obstacle(SERIOUS, text, add))
     elif interval[1] - interval[0] > _WIDE:
         text = "there are so few photos that the model may be much better or much worse than this."
-        obstacles.append(_obstacle(DOUBT, text, f"Add photos, above all{rarest}." if rarest else "Add photos."))
+        obstacles.append(_obstacle(DOUBT, text, add))
     if few := score.few_test_photos:
         names = shorten_list([f"{name} ({total})" for name, total in few.items()], 3)
         severity = DOUBT if 2 * len(few) >= len(score.test.classes) else NOTE
@@ -160,7 +163,9 @@ def _judge(worst: Finding | None, answers: Mapping[str, Finding]) -> str:
         return f"It cannot be told whether this can be believed: too few photos to check for {what}."
     if worst is None:
         return "The checks found nothing that speaks against it."
-    return f"{_OPENING[worst.severity]} {worst.obstacle[0].lower()}{worst.obstacle[1:]}"
+    text = f"{_OPENING[worst.severity]} {worst.obstacle[0].lower()}{worst.obstacle[1:]}"
+    too_few = [what for what, state in unanswered.items() if state == CANNOT_TELL]
+    return f"{text} Besides, the photos are too few to check for {shorten_list(too_few)}." if too_few else text
 
 
 def _of_100(share: float) -> str:

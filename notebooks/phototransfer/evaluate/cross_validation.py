@@ -173,7 +173,7 @@ class CrossValidation(Result):
             if max(-likely[0], likely[1]) < _LARGE:
                 return Finding(NOTHING_FOUND, f"{NOTHING_FOUND}: {against}, which agrees")
             few = plural(self.test.n_photos, "test photo")
-            return Finding(CANNOT_TELL, f"{CANNOT_TELL}: {against}, but {few} cannot show a difference of {_LARGE:.2f}")
+            return Finding(CANNOT_TELL, f"{CANNOT_TELL}: {against}, but only {few}, so that may be chance")
         better, (low, high) = likely[0] > 0, self.interval
         direction = "easier" if better else "harder"
         obstacle = f"The test photos are {direction} than the others: {self.measure} {against}."

@@ -275,7 +275,8 @@ class Accuracy(Result):
     def better_than_majority(self) -> str:
         """Whether the accuracy is higher than that of always predicting the largest class: YES, NO or UNSURE.
 
-        YES: significantly (McNemar's exact test). NO: significantly lower, or higher by less than 0.05 at best.
+        YES: its interval lies above. NO: significantly lower (McNemar's exact test), or at best higher by less than
+        0.05.
         """
         if len(self.test.tested) < 2:
             return UNSURE
@@ -285,9 +286,11 @@ class Accuracy(Result):
         neither = self.test_total - won - lost
         model = np.repeat([True, False, False], [won, lost, neither])
         majority = np.repeat([False, True, False], [won, lost, neither])
-        if mcnemar(model, majority) < 0.05:
-            return YES if won > lost else NO
-        return NO if paired_gain(majority, model)[2] < _USEFUL else UNSURE
+        interval = self.test.interval(ACCURACY)
+        if interval and interval[0] > self.test.total.max() / self.test_total:
+            return YES
+        worse = lost > won and mcnemar(model, majority) < 0.05
+        return NO if worse or paired_gain(majority, model)[2] < _USEFUL else UNSURE
 
     @property
     def better_than_guessing(self) -> str:
