@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
 #: Where a runner that started this notebook wants to find the name of the run's folder.
 RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
+#: File in the folder of a run with what new photos are compared with.
+TRAINING_FEATURES = "training_features.npz"
 #: The questions that the checks answer, by their names in metrics.json: what is found is always a problem.
 QUESTIONS = {
     "leaks": "Are test photos in the training set too?",
@@ -219,7 +221,8 @@ class Report:
         self._settings_of[name] = dict(self.settings)
         self._results[name] = result.to_dict()
         self._advice[name] = result.advice()
-        self.findings |= result.findings()
+        findings = result.findings()
+        self.findings |= findings
         self._not_computed.pop(name, None)
         if isinstance(result, Skipped) and result.reason:
             self._not_computed[name] = result.reason
@@ -228,8 +231,7 @@ class Report:
         for table_name, table in result.tables_over(self.folder).items():
             self.save_table(table_name, table)
         answers = [
-            f"{QUESTIONS[key]} {finding.line[0].upper()}{finding.line[1:]}."
-            for key, finding in result.findings().items()
+            f"{QUESTIONS[key]} {finding.line[0].upper()}{finding.line[1:]}." for key, finding in findings.items()
         ]
         if text := "\n".join(filter(None, [*answers, result.summary()])):
             print(wrap_lines(text))
@@ -257,7 +259,7 @@ class Report:
         How photos become its input is in `preparation.json`: FIT, and the ranges of photos with more than 8 bits. What
         tells whether a photo is unlike the training photos, the arrays of `novelty`, is in `training_features.npz`.
         """
-        path, training_features = self.folder / "model.keras", self.folder / "training_features.npz"
+        path, training_features = self.folder / "model.keras", self.folder / TRAINING_FEATURES
         training_features.unlink(missing_ok=True)  # of an earlier model
         with files.temporary_folder(self.folder / "model") as temporary:
             try:

@@ -11,8 +11,9 @@ from PIL import Image
 
 from phototransfer.network.classify import classify, load_run
 from phototransfer.network.features import BATCH, read_image
-from phototransfer.network.novelty import TRAINING_FEATURES, TrainingFeatures
+from phototransfer.network.novelty import TrainingFeatures
 from phototransfer.photos import Source, prepare, read_photo
+from phototransfer.report import TRAINING_FEATURES
 
 CLASSES = ["cat", "dog"]
 

@@ -26,7 +26,7 @@ from phototransfer.report import (
     Result,
     Skipped,
 )
-from phototransfer.stats import format_share
+from phototransfer.stats import format_share, mean_recall
 from phototransfer.style import photo_grid
 
 _COLUMNS = ["original", "label", "suggestion", "probability_of_label", "probability_of_suggestion", "digest"]
@@ -304,7 +304,7 @@ def find_mislabelled(validator: CrossValidator, corrections: Corrections | None 
         photos=int(tested.sum()),
         contradicted=int(firm.sum()),
         errors=int(wrong.sum()),
-        accuracy=_accuracy(folds.labels[tested], probabilities[tested]),
+        accuracy=mean_recall(~wrong[tested], folds.labels[tested]) if tested.any() else 0.0,
         classes=folds.classes,
         digests=frozenset(validator.photos["digest"]),
         corrections=corrections,
@@ -330,14 +330,6 @@ def confident_classes(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarr
     thresholds = np.array([probabilities[labels == number, number].mean() for number in classes])
     confident = np.where(probabilities >= thresholds, probabilities, -1.0)
     return np.where(confident.max(axis=1) >= 0, confident.argmax(axis=1), -1)
-
-
-def _accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Return the mean recall of the classes among `labels`, 0 without any."""
-    if not len(labels):
-        return 0.0
-    correct = pd.Series(probabilities.argmax(axis=1) == labels)
-    return float(correct.groupby(labels).mean().mean())
 
 
 def _count_pairs(suspects: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,11 @@ from scipy.stats import rankdata
 from sklearn.decomposition import PCA
 from threadpoolctl import threadpool_limits
 
+from phototransfer.stats import mean_recall
+
+ALPHA = 0.05
+#: Between this p-value and ALPHA a result is borderline: the random permutations of another seed could reverse it.
+CLEAR_ALPHA = 0.02
 _BINS = 32
 _COMPONENTS = 32
 _ROUNDING = 1e-5  # standard deviations
@@ -38,7 +43,7 @@ class Sample:
 
     def balanced_accuracy(self, credit: np.ndarray) -> float:
         """Return the mean over the classes of the mean credit (0 to 1) of their photos, float (n,)."""
-        return float((np.bincount(self.labels, credit) / self.counts).mean())
+        return mean_recall(credit, self.labels)
 
 
 def make_sample(photos: pd.DataFrame) -> Sample | None:

@@ -12,7 +12,7 @@ from scipy.special import gammaln
 from scipy.stats import rankdata
 from sklearn.utils.extmath import randomized_svd
 
-from phototransfer.audit.permutation import one_blas_thread
+from phototransfer.audit.permutation import ALPHA, CLEAR_ALPHA, one_blas_thread
 from phototransfer.console import short_name
 from phototransfer.report import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding, Result, Skipped
 from phototransfer.style import BLUE, ORANGE, VERMILLION, photo_grid
@@ -20,9 +20,6 @@ from phototransfer.style import BLUE, ORANGE, VERMILLION, photo_grid
 if TYPE_CHECKING:
     from phototransfer.network.features import Features
 
-_ALPHA = 0.05
-#: Between this p-value and _ALPHA a result is borderline: the random splits of another seed could reverse it.
-_CLEAR_ALPHA = 0.02
 _PERMUTATIONS = 999
 _COMPONENTS = 128  # of the features: fewer miss a zoom or another brightness, more find no more
 #: A difference is a shift from this AUC on: of two photos, one per split, the correct one is picked 6 of 10 times.
@@ -196,8 +193,8 @@ def check_shift(
     table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos", "same_features"])
     table["p_corrected"] = (table["p_value"] * len(splits)).clip(upper=1)  # Bonferroni
     table["set_aside"] = table["split"].map(photos["split"].value_counts()) - table["photos"]
-    clear = (table["p_corrected"] < _CLEAR_ALPHA) & (table["auc"] >= _CLEAR_AUC)
-    is_shift = (table["p_corrected"] < _ALPHA) & (table["auc"] >= _MATERIAL_AUC)
+    clear = (table["p_corrected"] < CLEAR_ALPHA) & (table["auc"] >= _CLEAR_AUC)
+    is_shift = (table["p_corrected"] < ALPHA) & (table["auc"] >= _MATERIAL_AUC)
     conditions = [clear, is_shift, table["high"] <= _MISSED_AUC]
     table["state"] = np.select(conditions, [FOUND, BORDERLINE, NOTHING_FOUND], CANNOT_TELL)
     return Shift(table, scores, photos, [name for name in in_table if name in random_splits])

@@ -16,7 +16,7 @@ from sklearn.linear_model import RidgeClassifierCV
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from phototransfer.audit import permutation
-from phototransfer.audit.permutation import HistogramClassifier, Sample
+from phototransfer.audit.permutation import ALPHA, CLEAR_ALPHA, HistogramClassifier, Sample
 from phototransfer.audit.properties import BACKGROUND, FILE_PROPERTIES, NAMES, measure_properties
 from phototransfer.console import short_name, shorten_list
 from phototransfer.report import (
@@ -37,9 +37,6 @@ from phototransfer.style import BLUE, ORANGE, VERMILLION, class_colours, show_ph
 if TYPE_CHECKING:
     from phototransfer.network import Features
 
-_ALPHA = 0.05
-#: Between this p-value and _ALPHA a result is borderline: the random permutations of another seed could reverse it.
-_CLEAR_ALPHA = 0.02
 #: With thousands of photos, differences are significant that do not affect the score. A property is flagged only if its
 #: balanced accuracy is a fifth above the chance level (0.60 for two classes: half a standard deviation) and 0.03 above
 #: it (one class out of 30 that is recognised by it). Up to _CLEAR_MARGIN above that it is borderline.
@@ -63,6 +60,24 @@ _MARKERS: dict[str, dict[str, Any]] = {
     FOUND: {"marker": "D", "color": VERMILLION},
     BORDERLINE: {"marker": "s", "color": ORANGE},
     NOTHING_FOUND: {"marker": "o", "color": BLUE, "markerfacecolor": "white"},
+}
+#: By question: what reveals the class, what the model may look at instead of the subject, and what to do about it.
+_WORDS = {
+    "shortcuts": (
+        "The photos of the classes also differ in {names}",
+        "light, colour or sharpness",
+        "Take the photos of all classes in the same way, so that they do not differ in {names}.",
+    ),
+    "background": (
+        "The background alone gives the class away in {score}",
+        "the background",
+        "Collect photos of each class on the background of the others.",
+    ),
+    "files": (
+        "The files of the classes differ in {names}, so the photos may come from different sources",
+        "traces of the source",
+        "Use photos of all classes from the same source, so that their files do not differ in {names}.",
+    ),
 }
 #: Whether the score depends on a property.
 _DEPENDS, _MAY_DEPEND, _NO_SIGN, _NO_ESTIMATE = "yes", "borderline", "no sign", "cannot tell"
@@ -101,50 +116,23 @@ class Shortcuts(Result):
     network_p_value: float
 
     def findings(self) -> dict[str, Finding]:
-        return {"shortcuts": self._shortcuts(), "background": self._background(), "files": self._files()}
+        is_background, seen_by_network = self.tests["property"] == BACKGROUND, self.tests["seen_by_network"]
+        parts = {"shortcuts": seen_by_network & ~is_background, "background": is_background, "files": ~seen_by_network}
+        return {question: self._finding(question, self.tests[rows]) for question, rows in parts.items()}
 
-    def _shortcuts(self) -> Finding:
-        """Simple properties that the network sees."""
-        tests = self.tests[self.tests["seen_by_network"] & (self.tests["property"] != BACKGROUND)]
+    def _finding(self, question: str, tests: pd.DataFrame) -> Finding:
         flagged = tests[tests["flagged"]]
         if flagged.empty:
             return self._without_flags(tests)
-        names = shorten_list([NAMES[name] for name in flagged["property"]], 3)
-        return self._obstacle(
-            flagged,
-            what=_with_scores(flagged),
-            where=f"The photos of the classes also differ in {names}",
-            looks_at="light, colour or sharpness",
-            remedy=f"Take the photos of all classes in the same way, so that they do not differ in {names}.",
-        )
-
-    def _background(self) -> Finding:
-        tests = self.tests[self.tests["property"] == BACKGROUND]
-        flagged = tests[tests["flagged"]]
-        if flagged.empty:
-            return self._without_flags(tests)
+        where, looks_at, remedy = _WORDS[question]
         score, guessing = flagged["balanced_accuracy"].iloc[0], self.sample.chance_level
+        words = {
+            "names": shorten_list([NAMES[name] for name in flagged["property"]], 3),
+            "score": f"{100 * score:.0f} of 100 photos (guessing: {100 * guessing:.0f})",
+        }
+        what = f"{format_share(score)} from the background alone" if question == "background" else _with_scores(flagged)
         return self._obstacle(
-            flagged,
-            what=f"{format_share(score)} from the background alone",
-            where=f"The background alone gives the class away in {100 * score:.0f} of 100 photos (guessing: "
-            f"{100 * guessing:.0f})",
-            looks_at="the background",
-            remedy="Collect photos of each class on the background of the others.",
-        )
-
-    def _files(self) -> Finding:
-        tests = self.tests[~self.tests["seen_by_network"]]
-        flagged = tests[tests["flagged"]]
-        if flagged.empty:
-            return self._without_flags(tests)
-        names = shorten_list([NAMES[name] for name in flagged["property"]], 3)
-        return self._obstacle(
-            flagged,
-            what=_with_scores(flagged),
-            where=f"The files of the classes differ in {names}, so the photos may come from different sources",
-            looks_at="traces of the source",
-            remedy=f"Use photos of all classes from the same source, so that their files do not differ in {names}.",
+            flagged, what=what, where=where.format(**words), looks_at=looks_at, remedy=remedy.format(**words)
         )
 
     def _without_flags(self, tests: pd.DataFrame) -> Finding:
@@ -191,7 +179,7 @@ class Shortcuts(Result):
                 ", but there is no sign that the score depends on it",
             ),
         }[answer]
-        if self.network_p_value >= _ALPHA:
+        if self.network_p_value >= ALPHA:
             clause, consequence = "the network does no better than guessing", ""
         elif not seen_by_network and answer == _NO_ESTIMATE:
             clause = "harmless only if the network cannot see it"
@@ -371,8 +359,8 @@ def _test_properties(
     tests = pd.DataFrame(columns, index=varying).reindex(list(classifiers)).rename_axis("property").reset_index()
     tests["seen_by_network"] = ~tests["property"].isin(list(FILE_PROPERTIES))
     enough = max(_TIMES_CHANCE * sample.chance_level, sample.chance_level + _ABOVE_CHANCE)
-    tests["flagged"] = (tests["p_corrected"] < _ALPHA) & (tests["balanced_accuracy"] >= enough)
-    clear = (tests["p_corrected"] < _CLEAR_ALPHA) & (tests["balanced_accuracy"] >= enough + _CLEAR_MARGIN)
+    tests["flagged"] = (tests["p_corrected"] < ALPHA) & (tests["balanced_accuracy"] >= enough)
+    clear = (tests["p_corrected"] < CLEAR_ALPHA) & (tests["balanced_accuracy"] >= enough + _CLEAR_MARGIN)
     tests["state"] = np.select([clear, tests["flagged"]], [FOUND, BORDERLINE], NOTHING_FOUND)
     tests = tests.sort_values(["flagged", "balanced_accuracy"], ascending=False, kind="stable", ignore_index=True)
     return tests, _power(sample, probability, orders, seed)
@@ -388,7 +376,7 @@ def _power(sample: Sample, probability: np.ndarray, orders: np.ndarray, seed: in
     means /= 2 * means.std()
     noise = HistogramClassifier(pd.Series(rng.standard_normal(len(sample.rows))), sample).statistics(orders)
     highest = permutation.standardise(np.vstack([probability, noise]))[:, 1:].max(axis=0)
-    needed = noise.mean() + noise.std() * np.quantile(highest, 1 - _ALPHA)
+    needed = noise.mean() + noise.std() * np.quantile(highest, 1 - ALPHA)
     planted = rng.standard_normal((_PLANTED, len(sample.rows)))
     planted += np.stack([rng.permutation(means)[sample.labels] for _ in range(_PLANTED)])
     detected = [HistogramClassifier(pd.Series(row), sample).statistics(orders[:1])[0] > needed for row in planted]
@@ -417,11 +405,11 @@ def _estimate_effects(
     effects["effect"] = correct.mean() - effects["accuracy"]
     # One-sided, against the accuracy on all photos; Bonferroni.
     p_value = len(effects) * binom.cdf(effects["correct"], effects["photos"], correct.mean())
-    effect, guessing = effects["effect"], np.full(len(effects), network_p_value >= _ALPHA)
+    effect, guessing = effects["effect"], np.full(len(effects), network_p_value >= ALPHA)
     conditions = [
         guessing,  # a score that is no better than guessing gains nothing from any property
-        (p_value < _CLEAR_ALPHA) & (effect >= _MIN_EFFECT + _CLEAR_MARGIN),
-        (p_value < _ALPHA) & (effect >= _MIN_EFFECT - _CLEAR_MARGIN),
+        (p_value < CLEAR_ALPHA) & (effect >= _MIN_EFFECT + _CLEAR_MARGIN),
+        (p_value < ALPHA) & (effect >= _MIN_EFFECT - _CLEAR_MARGIN),
         (effects["photos"] >= _MIN_PHOTOS) & (effect < _MIN_EFFECT),
     ]
     effects["depends"] = np.select(conditions, [_NO_SIGN, _DEPENDS, _MAY_DEPEND, _NO_SIGN], _NO_ESTIMATE)

@@ -13,7 +13,7 @@ from scipy.stats import ttest_1samp
 
 from phototransfer.console import plural
 from phototransfer.evaluate.cross_validation import CrossValidator
-from phototransfer.evaluate.folds import Folds
+from phototransfer.evaluate.folds import Folds, are_uneven
 from phototransfer.report import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND, Result, Skipped
 from phototransfer.stats import format_share, wilson
 from phototransfer.style import BLUE, GREY, ORANGE
@@ -33,7 +33,6 @@ _NOISY = 2 * _MATERIAL
 _MIN_MISTAKES = 10
 _LIMITS = (0.2, 5.0)  # of the temperature
 _TINY = 1e-38  # float32 probabilities below it are 0, whose logarithm is not finite
-_UNEVEN = 2  # from this ratio of the class sizes on, the rarest class is shown alone
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +60,8 @@ class Reliability:
     @property
     def error(self) -> float:
         """Expected calibration error: the mean difference between probability and share of correct photos in a bin."""
-        return self._error(self.correct)
-
-    def _error(self, correct: np.ndarray) -> float:
-        gaps = [abs((self.probability[rows] - correct[rows]).sum()) for rows in self.bins]
-        return float(sum(gaps) / len(correct))
+        gaps = [abs((self.probability[rows] - self.correct[rows]).sum()) for rows in self.bins]
+        return float(sum(gaps) / len(self.correct))
 
     def expected_errors(self, seed: int) -> np.ndarray:
         """Return the errors, float (draws,), that exactly correct probabilities would show on as many photos."""
@@ -311,7 +307,7 @@ def _p_value(gain: np.ndarray) -> float:
 
 def _rarest(folds: Folds, predicted: np.ndarray, reliability: Reliability) -> tuple[str, int, Reliability] | None:
     sizes = np.bincount(folds.labels[folds.representative], minlength=len(folds.classes))
-    if sizes.max() <= _UNEVEN * sizes.min():
+    if not are_uneven(sizes):
         return None
     rarest = int(sizes.argmin())
     rows = predicted == rarest

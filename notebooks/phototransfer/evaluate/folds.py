@@ -103,7 +103,12 @@ def choose_measure(photos: pd.DataFrame) -> str:
     """
     used = photos[photos["split"] != "dropped"]
     sizes = used.drop_duplicates("group")["label"].value_counts().reindex(used["label"].unique(), fill_value=0)
-    return BALANCED_ACCURACY if len(sizes) > 1 and sizes.max() > _UNEVEN * sizes.min() else ACCURACY
+    return BALANCED_ACCURACY if len(sizes) > 1 and are_uneven(sizes.to_numpy()) else ACCURACY
+
+
+def are_uneven(sizes: np.ndarray) -> bool:
+    """Return whether the largest class has more than twice the photos of the smallest; sizes: int (classes,)."""
+    return bool(sizes.max() > _UNEVEN * sizes.min())
 
 
 def make_folds(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test: bool = False) -> Folds | None:

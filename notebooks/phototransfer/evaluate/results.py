@@ -286,8 +286,8 @@ class Accuracy(Result):
         neither = self.test_total - won - lost
         model = np.repeat([True, False, False], [won, lost, neither])
         majority = np.repeat([False, True, False], [won, lost, neither])
-        interval = self.test.interval(ACCURACY)
-        if interval and interval[0] > self.test.total.max() / self.test_total:
+        interval, level = self.test.interval(ACCURACY), self.majority
+        if interval and level is not None and interval[0] > level:
             return YES
         worse = lost > won and mcnemar(model, majority) < 0.05
         return NO if worse or paired_gain(majority, model)[2] < _USEFUL else UNSURE

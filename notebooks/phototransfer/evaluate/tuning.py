@@ -5,6 +5,7 @@ import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +93,10 @@ class HeadSearch(Result):
         not drawn (bootstrap bias corrected cross-validation: I. Tsamardinos et al., Machine Learning 107, 2018). If the
         measure is balanced accuracy, each class is drawn from by itself.
         """
+        return self._gain
+
+    @cached_property
+    def _gain(self) -> tuple[float, float, float]:  # 2,000 draws, asked for several times
         rng = np.random.default_rng(self.seed)
         sizes, weights = np.bincount(self.strata), class_weights(self.strata)
         members = [np.flatnonzero(self.strata == number) for number in np.flatnonzero(sizes)]

@@ -15,11 +15,12 @@ import pandas as pd
 from phototransfer.console import plural, shorten_list
 from phototransfer.files import read_json
 from phototransfer.network.features import BATCH, read_image
-from phototransfer.network.novelty import TRAINING_FEATURES, TrainingFeatures, split_model
+from phototransfer.network.novelty import TrainingFeatures, split_model
 from phototransfer.paths import find_path
 from phototransfer.photos.decode import NotAPhoto, read_photo
 from phototransfer.photos.depth import Range
 from phototransfer.photos.walk import is_hidden, made_by_system, walk
+from phototransfer.report import TRAINING_FEATURES
 
 _EMPTY: Mapping[str, Any] = dict.fromkeys(("file", "label", "probability", "unlike", "nearest", "reason"))
 

@@ -21,8 +21,6 @@ from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, wilson
 from phototransfer.style import BLUE, ORANGE, VERMILLION, show_photo
 
-#: File in the folder of a run.
-TRAINING_FEATURES = "training_features.npz"
 #: The distance is that to the third-nearest photo: with the nearest, one odd training photo lets others like it pass.
 NEIGHBOURS = 3
 #: Stated rate of false refusals. With 1 %, the few oddest photos of a small set would be the threshold.

@@ -165,9 +165,9 @@ def prepare(
             raise ValueError(_too_few_classes(source, scan.layout, photos["label"], left_out, skipped["reason"]))
         if corrections:
             folder /= corrections.tree
-        if not {"val", "test"} <= set(photos["split"]):  # or else the settings decide nothing
-            folder = tree_root(folder, val_split=val_split, test_split=test_split, seed=seed)
         random_splits = [name for name in ("val", "test") if name not in set(photos["split"])]
+        if random_splits:  # or else the settings decide nothing
+            folder = tree_root(folder, val_split=val_split, test_split=test_split, seed=seed)
         photos["split"] = assign_splits(photos, {"val": val_split, "test": test_split}, seed)
         photos["path"] = store.lay_out(photos, folder)
     return Prepared(
