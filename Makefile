@@ -1,16 +1,36 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+NOTEBOOK := notebooks/transfer_learning.ipynb
 
-.PHONY: run lab test test-all check bench notebook clean
+.PHONY: run classify app lab test test-all check bench notebook clean
 
 # Relative paths start where the command was typed. With -C, make changes the folder, and says so in its flags.
-run: export PHOTOTRANSFER_CWD = $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
-run: .venv/run.done
-	@$(BIN)/python -m phototransfer.run $(ARGS)
+run classify app: export PHOTOTRANSFER_CWD = $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
 
+# make run PRESET=quick, make run ARGS="-p DATASET pets"
+run: .venv/run.done
+	@$(BIN)/python -m phototransfer.run $(if $(PRESET),--preset "$(PRESET)") $(ARGS)
+
+# make classify PHOTO=holiday/ [RUN=my-run] [ARGS="--csv answers.csv"]: with a saved model, the newest by default.
+# The names reach the command through the environment, so that spaces and quotes in them mean nothing to the shell.
+classify: export PHOTO := $(PHOTO)
+classify: export RUN := $(RUN)
+classify: .venv/run.done
+	@$(BIN)/python -m phototransfer.classify "$$PHOTO" $(if $(RUN),--run "$$RUN") $(ARGS)
+
+# A page on this machine to try a saved model on photos
+app: export RUN := $(RUN)
+app: .venv/app.done
+	@$(BIN)/python -m phototransfer.app $(if $(RUN),--run "$$RUN") $(ARGS)
+
+# Opened in the project's folder, so that data/ and models/ can be reached. What a session shows is not committed: at its
+# end, git is told that the notebook is as before, if nothing but outputs changed.
 lab: .venv/run.done
-	$(BIN)/jupyter lab notebooks/transfer_learning.ipynb
+	@git config --local filter.notebook-outputs.clean 'if test -x $(BIN)/python; then $(BIN)/python -m phototransfer.notebook_filter; else cat; fi' 2>/dev/null || true
+	@trap : INT; \
+	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(NOTEBOOK); \
+	if git diff --quiet -- $(NOTEBOOK) 2>/dev/null; then git add $(NOTEBOOK); fi
 
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
@@ -38,7 +58,11 @@ notebook: .venv/run.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
 	touch $@
 
-.venv/test.done: requirements-test.txt .venv/run.done
+.venv/app.done: requirements-app.txt .venv/run.done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-app.txt
+	touch $@
+
+.venv/test.done: requirements-test.txt requirements-app.txt requirements-export.txt .venv/run.done
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
 	touch $@
 

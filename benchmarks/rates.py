@@ -18,8 +18,8 @@ import pandas as pd
 from phototransfer.audit import check_shift, check_shortcuts, shortcuts
 from phototransfer.audit.properties import measure_properties
 from phototransfer.console import progress, quiet_tensorflow
+from phototransfer.finding import BORDERLINE, FOUND
 from phototransfer.photos import find_source, prepare
-from phototransfer.report import BORDERLINE, FOUND
 from phototransfer.stats import format_score
 
 FEW = 60

@@ -75,6 +75,35 @@ def tiny_extractor() -> Any:
     return keras.Model(image, keras.layers.GlobalAveragePooling2D()(feature_map), name="tiny")
 
 
+def save_tiny_run(folder: Path, pictures: Sequence[Image.Image], labels: Sequence[str]) -> None:
+    """Save a run that knows a few photos: its model, its classes, and what new photos are compared with."""
+    import json
+
+    import keras
+
+    from phototransfer.network.complete_model import complete_model
+    from phototransfer.network.novelty import TrainingFeatures
+    from phototransfer.report import TRAINING_FEATURES
+
+    keras.utils.set_random_seed(3)
+    classes = sorted(set(labels))
+    image, inner = keras.Input((TINY_SIZE, TINY_SIZE, 3)), keras.Input((TINY_SIZE, TINY_SIZE, 3))
+    extractor = keras.Model(inner, keras.layers.Flatten()(keras.layers.Rescaling(1 / 255, -0.5)(inner)), name="tiny")
+    output = keras.layers.Dense(len(classes), activation="softmax")
+    head = keras.Sequential([keras.Input((3 * TINY_SIZE**2,)), output], name="head")
+    model = complete_model(keras.Model(image, head(extractor(image))), "crop")
+    seen = [np.asarray(model.get_layer("prepare")(np.asarray(picture)[None]))[0] for picture in pictures]
+    features = np.asarray(extractor(np.stack(seen)))
+    features = features / np.linalg.norm(features, axis=1, keepdims=True)
+    threshold = float((1 - features @ features.T).max()) + 0.01
+    originals = np.array([f"{number}.jpg" for number in range(len(pictures))])
+    training = TrainingFeatures(features.astype(np.float16), np.array(labels), originals, threshold, 0.02)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save(folder / "model.keras")
+    (folder / "labels.json").write_text(json.dumps(classes))
+    np.savez(folder / TRAINING_FEATURES, **training.arrays())
+
+
 @cache
 def _head_functions() -> dict[str, Any]:
     """Run the cells of the notebook that define `build_head` and `fit_head`, and those that import what they use."""

@@ -7,6 +7,7 @@ import tempfile
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import accumulate
 from typing import Any
 
 from tqdm import tqdm
@@ -52,28 +53,93 @@ def progress(description: str, total: int, items: Iterable[Any] | None = None, u
     Plain text on standard output rather than the widget of `tqdm.auto`: a widget leaves an executed notebook, a
     report and the terminal of `make run` without its text.
     """
-    return tqdm(
-        items,
-        desc=description,
-        total=total,
-        unit=f"{unit}s",
-        bar_format="{desc}: {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit} [{elapsed}<{remaining}]",
-        file=sys.stdout,
-        disable=not total,
-        mininterval=0.5,
-    )
+    return tqdm(items, total=total, disable=not total, **_bar_options(description, unit, "{n_fmt}/{total_fmt}"))
+
+
+def progress_by_cost(description: str, costs: Sequence[float], unit: str) -> "tqdm[Any]":
+    """Return a progress bar to `update` by hand for steps that do not take equally long.
+
+    Its percentage and the time left follow from the cost of the steps that are done and of those that are left; the
+    count beside the bar is that of the steps.
+
+    Parameters
+    ----------
+    description : str
+        What is done.
+    costs : sequence of float
+        Expected cost of each step, in their order. The unit does not matter: seconds so far per cost so far are the
+        rate.
+    unit : str
+        The noun for one step.
+    """
+    return _CostBar(costs, **_bar_options(description, unit, "{steps}"))
+
+
+class _CostBar(tqdm):  # type: ignore[misc]
+    """A bar whose `n` and `total` are costs, and whose `update` takes steps."""
+
+    def __init__(self, costs: Sequence[float], **options: Any) -> None:
+        self._done = [0.0, *accumulate(costs)]  # cost after each number of steps
+        self._steps = 0
+        # smoothing=0: the rate since the start. That of the last steps would follow the error of a few costs.
+        super().__init__(total=self._done[-1], disable=not self._done[-1], smoothing=0, **options)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        return {**super().format_dict, "steps": f"{self._steps}/{len(self._done) - 1}"}
+
+    def update(self, n: float | None = 1) -> bool | None:
+        self._steps += int(n or 0)
+        return super().update(self._done[self._steps] - self.n)
+
+
+def _bar_options(description: str, unit: str, count: str) -> dict[str, Any]:
+    return {
+        "desc": description,
+        "unit": f"{unit}s",
+        "bar_format": "{desc}: {percentage:3.0f}%|{bar}| " + count + " {unit} [{elapsed}<{remaining}]",
+        "file": sys.stdout,
+        "mininterval": 0.5,
+    }
 
 
 def wrap_lines(text: str) -> str:
     """Return text with its long lines broken between words after TEXT_WIDTH characters.
 
-    List items ("- …") are indented. Lines that begin with a space or a box-drawing character are left as they are.
+    List items ("- …") are indented. Lines that begin with a space or a box-drawing character are left as they are. A
+    broken line ends with a space, so that `unwrap_lines` can join it again (as in RFC 3676, "format=flowed").
     """
     lines = []
     for line in text.splitlines():
-        drawn = line.startswith((" ", "─"))
+        if line.startswith((" ", "─")) or not line:
+            lines.append(line)
+            continue
         indent = "  " if line.startswith("- ") else ""
-        lines.append(line if drawn else textwrap.fill(line, TEXT_WIDTH, subsequent_indent=indent))
+        # Paths and names of runs stay whole, so that they can be copied.
+        parts = textwrap.wrap(
+            line, TEXT_WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        )
+        lines.append(" \n".join(parts))
+    return "\n".join(lines)
+
+
+def unwrap_lines(text: str) -> str:
+    """Return text whose lines were broken by `wrap_lines` with one line per paragraph or list item again.
+
+    A break is undone after a line that ends with a space, where the first word of the next line would not have fitted.
+    """
+    lines: list[str] = []
+    previous = ""  # the last printed line, "" if nothing can continue it
+    for line in text.splitlines():
+        in_item = bool(previous) and lines[-1].startswith("- ")
+        continuation = line.removeprefix("  ") if in_item else line
+        first_word = continuation.partition(" ")[0]
+        if previous.endswith(" ") and len(previous) + len(first_word) > TEXT_WIDTH:
+            lines[-1] += continuation
+            previous = line
+        else:
+            lines.append(line)
+            previous = "" if line.startswith((" ", "─")) else line
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""The paths in the settings: where DATASET, RELABEL, PREDICT and WEIGHTS lead to, and whether that can be used."""
+"""Where the paths in the settings (DATASET, RELABEL, PREDICT, WEIGHTS) lead to, and the name of a run."""
 
 import difflib
 import mimetypes
@@ -16,10 +16,12 @@ from phototransfer.console import shorten_list
 
 #: The folder in which the command was typed, for a notebook that runs in another one.
 CWD_VARIABLE = "PHOTOTRANSFER_CWD"
+NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
 #: Names of data sets that need no folder: they are drawn or downloaded.
 MADE = ("sample", "cats_and_dogs", "stanford_dogs")
 #: What is written into `data/<name>/` and never read as photos.
 DERIVED = ("prepared", "features", "skipped.csv", "source.json", ".lock")
+NARROW = "-narrow"  # ending of the names of figures for the screen of a phone
 SUSPECTS = "suspects.csv"  # in the folder of a run: photos whose labels may be wrong, for a person to correct
 #: The columns of it that say which photo has which class; a person fills in the last.
 CORRECTION_COLUMNS = ("original", "digest", "correct_label")
@@ -47,6 +49,53 @@ def find_path(text: str | Path) -> Path:
 def working_folder() -> Path:
     """Return the folder that relative paths start from: the one in which the command was typed."""
     return Path(os.environ.get(CWD_VARIABLE) or Path.cwd())
+
+
+def saved_runs() -> list[Path]:
+    """Return the folders in models/ of runs that have a saved model, the newest first."""
+    models = [path for path in files.MODELS.glob("*/model.keras") if not path.parent.name.startswith(".")]
+    models.sort(key=lambda path: (-files.stamp(path).mtime_ns, path))
+    return [path.parent for path in models if has_saved_model(path.parent)]
+
+
+def has_saved_model(run: Path) -> bool:
+    """Return whether the folder of a run has a model and the names of its classes."""
+    return (run / "model.keras").is_file() and (run / "labels.json").is_file()
+
+
+def find_run(run: str | None) -> Path:
+    """Return the folder of a run that has a saved model.
+
+    Parameters
+    ----------
+    run : str, optional
+        Its name in models/, or the path of its folder or of its model.keras. The newest run if None or empty.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such run, or it has no saved model. The message lists the runs there are.
+    """
+    runs = saved_runs()
+    if not run:
+        if runs:
+            return runs[0]
+        raise FileNotFoundError(f"There is no run with a saved model in {files.MODELS} yet. Train one first: make run")
+    path = files.MODELS / run
+    if not path.is_dir():
+        path = find_path(run)
+    if path.name == "model.keras" and path.is_file():
+        path = path.parent
+    if has_saved_model(path):
+        return path
+    names = shorten_list([folder.name for folder in runs], 10)
+    choice = f"The runs with a saved model: {names}." if runs else "No run has a saved model yet: make run"
+    if not path.is_dir():
+        raise FileNotFoundError(f"There is no run {run!r} in {files.MODELS}, and no folder of this name. {choice}")
+    raise FileNotFoundError(
+        f"The run {run!r} has no saved model ({path} has no model.keras with labels.json): it stopped before. Run it "
+        f"again, or use another. {choice}"
+    )
 
 
 def find_dataset(dataset: str, made: Collection[str] = MADE) -> Path:

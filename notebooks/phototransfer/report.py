@@ -1,12 +1,14 @@
 """One run: its folder in models/, and everything that is shown, recorded and saved in it."""
 
+import hashlib
 import importlib.metadata
 import io
+import json
 import os
 import platform
 import textwrap
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +19,11 @@ import pandas as pd
 
 from phototransfer import files
 from phototransfer.console import TEXT_WIDTH, shorten_list, wrap_lines
+from phototransfer.finding import CANNOT_TELL, NOT_CHECKED, QUESTIONS, Finding
+from phototransfer.html_report import write_report
+from phototransfer.model_card import model_card
+from phototransfer.paths import NARROW, NOTEBOOK
+from phototransfer.recording import Recording
 from phototransfer.stats import format_score, format_share
 
 if TYPE_CHECKING:
@@ -28,16 +35,9 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow",
 RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
 #: File in the folder of a run with what new photos are compared with.
 TRAINING_FEATURES = "training_features.npz"
-#: The questions that the checks answer, by their names in metrics.json: what is found is always a problem.
-QUESTIONS = {
-    "leaks": "Are test photos in the training set too?",
-    "shortcuts": "Shortcuts: can the class be told without its subject?",
-    "background": "Does the background reveal the class?",
-    "files": "Do the files of the classes differ (size, format, camera, date)?",
-    "shift": "Do the splits differ?",
-    "labels": "Are there wrong labels?",
-    "reliability": "Does the test score differ from cross-validation?",
-}
+_LONG_SECONDS = 5.0  # a shorter cell needs no estimate
+_CALLBACKS = "_phototransfer_callbacks"
+_ALT_LENGTH = 400  # characters: a screen reader reads all of it
 #: The result that answers each question.
 _ANSWERED_BY = {
     "leaks": "score_without_duplicates",
@@ -48,51 +48,6 @@ _ANSWERED_BY = {
     "labels": "mislabelled",
     "reliability": "cross_validation",
 }
-#: States of a finding. BORDERLINE: so near to a threshold that another seed could decide otherwise. NOTHING_FOUND
-#: requires enough power to find something.
-FOUND, BORDERLINE, NOTHING_FOUND = "found", "borderline", "nothing found"
-CANNOT_TELL, NOT_CHECKED = "cannot tell", "not checked"
-STATES = (FOUND, BORDERLINE, NOTHING_FOUND, CANNOT_TELL, NOT_CHECKED)
-#: How much a finding stands in the way of believing the score.
-NO_OBSTACLE, NOTE, DOUBT, SERIOUS = range(4)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """The answer to one of QUESTIONS. Whatever is printed, drawn or recorded about it comes from here.
-
-    Attributes
-    ----------
-    state : str
-        One of STATES.
-    line : str
-        The answer in a few words; it begins with the state.
-    severity : int
-        NO_OBSTACLE, NOTE, DOUBT or SERIOUS.
-    obstacle, remedy : str
-        For readers without statistics, one sentence each: what stands in the way of believing the score, and what to
-        do about it. Empty only if there is no obstacle.
-    effect : float
-        Estimated effect on the score, 0 if not estimated.
-
-    Raises
-    ------
-    ValueError
-        The line does not begin with the state, the state is unknown, or an obstacle has no sentence.
-    """
-
-    state: str
-    line: str
-    severity: int = NO_OBSTACLE
-    obstacle: str = ""
-    remedy: str = ""
-    effect: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.state not in STATES or not self.line.startswith(self.state):
-            raise ValueError(f"A finding's line must begin with its state, got {self.state!r} and {self.line!r}")
-        if bool(self.obstacle) != (self.severity > NO_OBSTACLE) or bool(self.obstacle) != bool(self.remedy):
-            raise ValueError(f"An obstacle needs a severity, a sentence and a remedy, got {self}")
 
 
 class Result:
@@ -111,6 +66,16 @@ class Result:
     def plot(self) -> "Figure | None":
         """Return the result as a figure, None if there is nothing to draw."""
         return None
+
+    def plot_narrow(self) -> "Figure | None":
+        """Return the figure for the screen of a phone, None if `plot` can be read there: two columns of photos."""
+        return None
+
+    def alt(self) -> str:
+        """Return what the figure shows, for readers who cannot see it."""
+        findings = [f"{QUESTIONS[key]} {finding.line}." for key, finding in self.findings().items()]
+        text = " ".join([*findings, *self.summary().split("\n")])
+        return f"{self.name.replace('_', ' ').capitalize()}. {textwrap.shorten(text, _ALT_LENGTH, placeholder=' …')}"
 
     def to_dict(self) -> dict[str, Any] | None:
         """Return the result as numbers for metrics.json, None if nothing was computed."""
@@ -199,12 +164,16 @@ class Report:
         self._not_computed: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
         self._settings_of: dict[str, dict[str, Any]] = {}
-        self._began = self._mark = time.perf_counter()
+        self._began = self._mark = self._cell_began = time.perf_counter()
         self.folder = _create_folder(settings["RUN"], _run_name(settings["DATASET"], settings["BACKBONE"]))
         # Written last of all: a folder without it belongs to a run that did not finish.
         (self.folder / "metrics.json").unlink(missing_ok=True)
         self._announce()
-        _before_each_cell(self._start_clock)
+        # A runner has the executed notebook itself. Recorded first, so that what is printed before a cell is in it.
+        self._recording = None if RUN_NAME_FILE in os.environ else Recording.start()
+        self._cell_seconds: dict[str, float] = {}
+        self._last_cell_seconds = _cell_seconds_of_last_run(settings)
+        _follow_cells(self._begin_cell, self._end_cell)
 
     @property
     def location(self) -> str:
@@ -237,7 +206,11 @@ class Report:
             print(wrap_lines(text))
         figure = result.plot() if self.settings["FIGURES"] else None
         if figure is not None:
-            self._show_figure(name, figure)
+            self._show_figure(name, figure, result.alt())
+            narrow = self.folder / "figures" / f"{name}{NARROW}.png"
+            narrow.unlink(missing_ok=True)
+            if (narrow_figure := result.plot_narrow()) is not None:
+                _save_figure(narrow_figure, narrow)
         _hide_as_cell_value(type(result))
         self._start_clock()
         return result
@@ -277,7 +250,7 @@ class Report:
         return path
 
     def finish(self) -> dict[str, Any]:
-        """Write `metrics.json`, add the run's line to `models/runs.jsonl`, and return the metrics."""
+        """Write `MODEL_CARD.md` and `metrics.json`, add a line to `models/runs.jsonl`, and return the metrics."""
         metrics = self.metrics()
         machine, engine = metrics["machine"], (metrics["features"] or {}).get("engine", "Keras")
         processor = " ".join([machine["processor"], *machine["instruction_sets"][-1:]])
@@ -286,6 +259,8 @@ class Report:
             f"processor ({processor}) and engine ({engine}). Another one rounds differently, and training adds that up."
         )
         print(wrap_lines(text))
+        with files.atomic_write(self.folder / "MODEL_CARD.md") as partial:
+            partial.write_text(model_card(metrics), encoding="utf-8", errors="backslashreplace")
         files.write_json(self.folder / "metrics.json", metrics)
         finished = {"finished": datetime.now().isoformat(timespec="seconds")}
         files.append_line(self.folder.parent / "runs.jsonl", finished | metrics)
@@ -295,6 +270,16 @@ class Report:
                 "the head was trained with. Run all cells to have every result for one set of settings."
             )
         return metrics
+
+    def write_report(self) -> None:
+        """Write `report.html` and `notebook.ipynb`: the notebook as it was run in this session, with the answer first.
+
+        Does nothing if the notebook was started by `make run`, which writes both when the last cell has ended.
+        """
+        if self._recording is None:
+            return
+        print(f"Report: {self.location}/report.html")
+        write_report(self._recording.notebook(default=NOTEBOOK), self.folder)
 
     def metrics(self) -> dict[str, Any]:
         """Return the content of metrics.json. The names that others rely on are listed here; null is not computed.
@@ -311,6 +296,7 @@ class Report:
             "run": self.folder.name,
             "dataset": photos.get("dataset"),
             "classes": photos.get("classes"),
+            "class_counts": photos.get("class_counts"),
             "left_out": photos.get("left_out"),
             "reading": photos.get("reading"),
             "photos": {key: photos.get(key) for key in ("found", "used", "skipped", "train", "val", "test")},
@@ -349,6 +335,7 @@ class Report:
                 if any(used[key] != trained_with[key] for key in _settings_that_decide(name))
             ],
             "seconds": self._all_seconds(),
+            "cell_seconds": dict(self._cell_seconds),
             "settings": trained_with,
             "versions": _versions(),
             "machine": _machine(),
@@ -358,24 +345,33 @@ class Report:
         seconds = {"prepare" if name == "photos" else name: taken for name, taken in self._seconds.items()}
         return seconds | {"total": round(time.perf_counter() - self._began, 2)}
 
-    def _show_figure(self, name: str, figure: "Figure") -> None:
-        import matplotlib.pyplot as plt
+    def _show_figure(self, name: str, figure: "Figure", alt: str) -> None:
         from IPython.display import Image as DisplayedImage
         from IPython.display import display
         from PIL import Image
 
-        png, jpeg = io.BytesIO(), io.BytesIO()
-        figure.savefig(png, format="png")
-        plt.close(figure)  # or Jupyter would draw it once more
-        with files.atomic_write(self.folder / "figures" / f"{name}.png") as partial:
-            partial.write_bytes(png.getvalue())
+        jpeg = io.BytesIO()
+        png = _save_figure(figure, self.folder / "figures" / f"{name}.png")
         # Photos as PNG would make a notebook of many megabytes.
-        Image.open(png).convert("RGB").save(jpeg, "JPEG", quality=88)
-        metadata = {"image/jpeg": {"alt": name.replace("_", " ")}}
+        Image.open(io.BytesIO(png)).convert("RGB").save(jpeg, "JPEG", quality=88)
+        metadata = {"image/jpeg": {"alt": alt, "figure": name}}
         display(DisplayedImage(jpeg.getvalue(), format="jpeg"), metadata=metadata)
 
-    def _start_clock(self, *_: Any) -> None:
+    def _start_clock(self) -> None:
         self._mark = time.perf_counter()
+
+    def _begin_cell(self, info: Any) -> None:
+        """Say how long a long cell took last time with these photos and this network."""
+        self._cell_began = time.perf_counter()
+        cell = _cell_key(info.raw_cell)
+        seconds = self._cell_seconds.get(cell, self._last_cell_seconds.get(cell, 0.0))
+        if seconds >= _LONG_SECONDS:
+            print(f"Last time this took {seconds:,.0f} seconds.", flush=True)
+        self._start_clock()
+
+    def _end_cell(self, result: Any) -> None:
+        if result.success and result.info is not None:
+            self._cell_seconds[_cell_key(result.info.raw_cell)] = round(time.perf_counter() - self._cell_began, 1)
 
     def _rename_for(self, backbone: dict[str, Any] | None) -> None:
         if self.settings["RUN"] or not backbone or not backbone.get("fell_back_from"):
@@ -394,6 +390,18 @@ class Report:
     def _announce(self) -> None:
         if path := os.environ.get(RUN_NAME_FILE):
             Path(path).write_text(self.folder.name, encoding="utf-8")
+
+
+def _save_figure(figure: "Figure", path: Path) -> bytes:
+    """Write a figure as PNG, close it, or Jupyter would draw it once more, and return the content of the file."""
+    import matplotlib.pyplot as plt
+
+    png = io.BytesIO()
+    figure.savefig(png, format="png")
+    plt.close(figure)
+    with files.atomic_write(path) as partial:
+        partial.write_bytes(png.getvalue())
+    return png.getvalue()
 
 
 def verdict_box(verdicts: Mapping[str, str]) -> str:
@@ -447,12 +455,43 @@ def _create_folder(run: str | None, name: str) -> Path:
             ) from error
 
 
-def _before_each_cell(callback: Any) -> None:
-    """Call `callback` whenever a cell of this notebook is started; does nothing outside of a notebook."""
+def _follow_cells(begin: Callable[[Any], None], end: Callable[[Any], None]) -> None:
+    """Call `begin` before and `end` after each cell of this notebook, instead of those of an earlier report.
+
+    Does nothing outside of a notebook.
+    """
     from IPython import get_ipython
 
-    if shell := get_ipython():
-        shell.events.register("pre_run_cell", callback)
+    shell = get_ipython()
+    if shell is None:
+        return
+    for event, callback in getattr(shell, _CALLBACKS, []):
+        shell.events.unregister(event, callback)
+    callbacks = [("pre_run_cell", begin), ("post_run_cell", end)]
+    for event, callback in callbacks:
+        shell.events.register(event, callback)
+    setattr(shell, _CALLBACKS, callbacks)
+
+
+def _cell_seconds_of_last_run(settings: Mapping[str, Any]) -> dict[str, float]:
+    """Return the seconds of each cell, by `_cell_key`, in the last finished run with the same photos and network."""
+    found: dict[str, float] = {}
+    path = files.MODELS / "runs.jsonl"
+    if not path.is_file():
+        return found
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            run = json.loads(line)
+        except ValueError:
+            continue  # a line that was cut off when its run was killed
+        used = run.get("settings") or {}
+        if all(used.get(name) == settings[name] for name in ("DATASET", "BACKBONE")):
+            found |= run.get("cell_seconds") or {}
+    return found
+
+
+def _cell_key(source: str) -> str:
+    return hashlib.sha256(source.strip().encode("utf-8", "replace")).hexdigest()[:12]
 
 
 def _settings_that_decide(result: str) -> tuple[str, ...]:

@@ -2,12 +2,12 @@
 
     python -m phototransfer.run -p DATASET lucy -p EPOCHS 50 -y 'HEAD: [256, 64]'
 
-The options are papermill's. `--commit` writes the outputs into the notebook itself.
+The options are papermill's. `--preset quick` (or another of `settings.PRESETS`) comes before them: what is given by -p
+and the like wins. `--commit` writes the outputs into the notebook itself.
 """
 
 import ast
 import base64
-import copy
 import hashlib
 import json
 import os
@@ -21,19 +21,19 @@ import yaml
 
 from phototransfer import files
 from phototransfer.console import redirected_stderr
-from phototransfer.paths import CWD_VARIABLE, working_folder
-from phototransfer.settings import RULES, TEXT, TEXT_OR_NONE, check_place, check_setting, check_together
+from phototransfer.notebook_filter import PUBLISHED, outputs_hash
+from phototransfer.paths import CWD_VARIABLE, NOTEBOOK, working_folder
+from phototransfer.settings import PRESETS, RULES, TEXT, TEXT_OR_NONE, check_place, check_setting, check_together
 
 if TYPE_CHECKING:
     import nbformat
 
 # Jupyter, papermill and Pillow are imported where they are used: they take seconds, and a wrong setting is named first.
 
-NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
 _PICTURE = files.PROJECT / "docs" / "predictions.jpg"
 _KERNEL_START_SECONDS = 180  # a busy machine can need this long
+_DEAD_KERNEL = 138  # status with which papermill's command exits when the kernel has died
 _COMPUTED = object()
-_NO_INPUT = "remove_input"  # a cell of the report that has an output only
 #: Errors whose message says what is wrong and what to do; the name of others helps whoever is asked about them.
 _EXPLAINED = ("UnclearFolder", "ValueError", "OSError", "FileNotFoundError")
 
@@ -47,6 +47,7 @@ def main(options: list[str]) -> int:
         return 2
     os.environ[CWD_VARIABLE] = str(working_folder())
     try:
+        options = _with_preset(options)
         given = given_settings(options)
         _check(given)
     except (OSError, ValueError, click.UsageError, yaml.YAMLError) as error:
@@ -59,6 +60,24 @@ def main(options: list[str]) -> int:
     except OSError as error:
         print(f"Stopped: {error.strerror or error}", file=sys.stderr)
         return 1
+
+
+def _with_preset(options: list[str]) -> list[str]:
+    """Return the options with the settings of a preset before them, in place of `--preset <name>`."""
+    names = []
+    others = []
+    remaining = iter(options)
+    for option in remaining:
+        if option == "--preset":
+            names.append(next(remaining, ""))
+        elif option.startswith("--preset="):
+            names.append(option.removeprefix("--preset="))
+        else:
+            others.append(option)
+    if unknown := [name for name in names if name not in PRESETS]:
+        raise ValueError(f"There is no preset {unknown[0]!r}. The presets are: {', '.join(PRESETS)}.")
+    settings = [part for name in names for part in ("-y", json.dumps(PRESETS[name]))]
+    return [*settings, *others]
 
 
 def given_settings(options: list[str]) -> dict[str, Any]:
@@ -146,15 +165,19 @@ def _settings_cell() -> dict[str, Any]:
 
 
 def _run(options: list[str], folder: Path, commit: bool) -> int:
-    from nbclient.exceptions import DeadKernelError
+    # jsonschema checks web addresses with it, which notebooks are not checked for. Building its grammar takes a second.
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    import nbformat
     from papermill.cli import papermill as papermill_command
     from papermill.exceptions import PapermillExecutionError
 
+    from phototransfer.html_report import write_report
     from phototransfer.report import RUN_NAME_FILE, closing_lines
 
     executed, name_file = folder / "notebook.ipynb", folder / "run_name"
     arguments = [str(NOTEBOOK), str(executed), "--cwd", str(NOTEBOOK.parent), "--no-progress-bar"]
     arguments += ["--stdout-file", "-", "--log-level", "ERROR", "--start-timeout", str(_KERNEL_START_SECONDS)]
+    arguments += ["--engine", _register_engine()]
     os.environ[RUN_NAME_FILE] = str(name_file)
     failure = None
     try:
@@ -163,22 +186,45 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
     except PapermillExecutionError as error:
         kind = "" if error.ename in _EXPLAINED else f"{error.ename}: "
         failure = f"Stopped: {kind}{error.evalue}"
-    except DeadKernelError:
+    except SystemExit as error:
+        if error.code != _DEAD_KERNEL:
+            raise
         failure = "Stopped: the notebook's process ended, most likely because the memory was full."
     if not name_file.exists():  # the run ended before its folder was created
         print(f"\n{failure}", file=sys.stderr)
         return 1
     run = files.MODELS / name_file.read_text(encoding="utf-8")
-    notebook = _save_report(executed, run)
+    notebook = nbformat.read(executed, as_version=4)
+    write_report(notebook, run)
     files.move_into_place(folder / "kernel.log", run / "kernel.log")
     where = f"Report: {files.relative_to_project(run / 'report.html')}"
     if failure:
         print(f"\n{failure}\n{where}", file=sys.stderr)
         return 1
     if commit:
-        _commit_outputs(notebook, run)
+        _commit_outputs(nbformat.read(run / "notebook.ipynb", as_version=4), run)
     print(f"\n{closing_lines(files.read_json(run / 'metrics.json'))}\n{where}")
     return 0
+
+
+def _register_engine() -> str:
+    """Make papermill write the executed notebook once, when the run has ended in whatever way; return a name for that.
+
+    Its own engine writes it before and after each cell too, which takes 10 to 20 ms each time: two seconds in all.
+    """
+    from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
+
+    class SaveOnceEngine(NBClientEngine):  # type: ignore[misc]
+        @classmethod
+        def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> None:
+            path, nb_man.output_path = nb_man.output_path, None
+            try:
+                super().execute_managed_notebook(nb_man, kernel_name, **options)
+            finally:
+                nb_man.output_path = path  # papermill writes it next, after an error too
+
+    papermill_engines.register("save-once", SaveOnceEngine)
+    return "save-once"
 
 
 def code_hash(notebook: "nbformat.NotebookNode") -> str:
@@ -188,40 +234,6 @@ def code_hash(notebook: "nbformat.NotebookNode") -> str:
         if cell.cell_type == "code" and "injected-parameters" not in cell.metadata.get("tags", []):
             digest.update(cell.source.encode())
     return digest.hexdigest()
-
-
-def _save_report(executed: Path, run: Path) -> "nbformat.NotebookNode":
-    """Write notebook.ipynb and report.html, progress bars reduced to their last state; return the notebook."""
-    import nbformat
-    from nbconvert import HTMLExporter
-    from nbconvert.preprocessors import CoalesceStreamsPreprocessor
-    from traitlets.config import Config
-
-    notebook, _ = CoalesceStreamsPreprocessor().preprocess(nbformat.read(executed, as_version=4), {})
-    with files.atomic_write(run / "notebook.ipynb") as partial:
-        nbformat.write(notebook, partial)
-    config = Config({"TagRemovePreprocessor": {"enabled": True, "remove_input_tags": {_NO_INPUT}}})
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, config=config)
-    html, _ = exporter.from_notebook_node(_with_conclusion(notebook, run))
-    with files.atomic_write(run / "report.html") as partial:
-        partial.write_text(html, encoding="utf-8")
-    return notebook
-
-
-def _with_conclusion(notebook: "nbformat.NotebookNode", run: Path) -> "nbformat.NotebookNode":
-    """Return the notebook with the last lines of the run at its top, as plain text; unchanged if the run stopped."""
-    from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
-
-    from phototransfer.report import closing_lines
-
-    metrics = files.read_json(run / "metrics.json")
-    if metrics is None:
-        return notebook
-    text = new_output("stream", name="stdout", text=closing_lines(metrics))
-    answer = new_code_cell(outputs=[text], metadata={"tags": [_NO_INPUT]})
-    top = copy.copy(notebook)
-    top.cells = [new_markdown_cell("# Conclusion"), answer, *notebook.cells]
-    return top
 
 
 def _commit_outputs(executed: "nbformat.NotebookNode", run: Path) -> None:
@@ -239,6 +251,7 @@ def _commit_outputs(executed: "nbformat.NotebookNode", run: Path) -> None:
             if "execution_count" in output:
                 output["execution_count"] = number
     notebook.metadata["outputs_made_from"] = code_hash(notebook)
+    notebook.metadata[PUBLISHED] = outputs_hash(notebook)
     with files.atomic_write(NOTEBOOK) as partial:
         nbformat.write(notebook, partial)
     with Image.open(run / "figures" / "predictions.png") as figure, files.atomic_write(_PICTURE) as partial:

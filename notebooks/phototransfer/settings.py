@@ -6,6 +6,10 @@ from typing import Any
 
 from phototransfer.paths import check_predict, check_relabel, check_weights, find_dataset
 
+#: The network whose weights need no download.
+FALLBACK_BACKBONE = "EfficientNetLite0"
+#: Formats of the setting EXPORT.
+EXPORT_FORMATS = ("onnx", "litert", "saved_model", "openvino")
 #: Names that settings had in version 1, and their names today.
 RENAMED = {"LEAKS": "DUPLICATES", "AUDIT": "CHECKS", "AUGMENT_VIEWS": "AUGMENTATIONS"}
 
@@ -38,6 +42,11 @@ def _text(value: Any) -> bool:
 
 def _head(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(_integer(1)(units) for units in value)
+
+
+def _formats(value: Any) -> bool:
+    known = isinstance(value, list | tuple) and all(isinstance(name, str) and name in EXPORT_FORMATS for name in value)
+    return known and len(set(value)) == len(value)
 
 
 def _text_or_none(value: Any) -> bool:
@@ -79,7 +88,18 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
     "FIGURES": _TRUE_OR_FALSE,
     "SEED": (_integer(0, 2**32 - 1), "an integer from 0 to 4294967295"),
     "PREDICT": (_text_or_none, "the path of an existing photo or folder, or None"),
+    "EXPORT": (
+        _formats,
+        f"a list of different formats among {', '.join(EXPORT_FORMATS)}, or [] for none (on the command line: "
+        "-y 'EXPORT: [onnx, litert]')",
+    ),
     "RUN": (_text_or_none, "a name for the run's folder in models/, or None"),
+}
+
+#: Settings by name, for `make run PRESET=…`: a first answer in seconds, and everything that there is.
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"BACKBONE": FALLBACK_BACKBONE, "CV_FOLDS": 0, "FIGURES": False},
+    "full": {"AUGMENTATIONS": 2, "FINE_TUNE_LAYERS": 20, "TUNE_TRIALS": 30, "EXPORT": list(EXPORT_FORMATS)},
 }
 
 #: The settings whose values are text, however much they look like numbers, and those that may be None as well.

@@ -13,8 +13,9 @@ from phototransfer.audit import find_mislabelled
 from phototransfer.audit.mislabelled import Mislabelled, confident_classes
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import make_folds
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, FOUND, NO_OBSTACLE, NOTHING_FOUND, STATES
 from phototransfer.photos.relabel import Corrections
-from phototransfer.report import BORDERLINE, CANNOT_TELL, FOUND, NO_OBSTACLE, NOTHING_FOUND, STATES, Skipped
+from phototransfer.report import Skipped
 
 
 def validator_of(photos: pd.DataFrame, probability_of_b: np.ndarray, **settings) -> SimpleNamespace:

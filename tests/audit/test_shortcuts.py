@@ -10,7 +10,8 @@ from PIL import Image, ImageFilter
 
 from builders import SETTINGS, draw, features_of, photo_table
 from phototransfer.audit import check_shortcuts, distributions, properties, shortcuts
-from phototransfer.report import DOUBT, NOTE, SERIOUS, Skipped
+from phototransfer.finding import DOUBT, NOTE, SERIOUS
+from phototransfer.report import Skipped
 from phototransfer.style import class_colours
 
 VISIBLE = ("brightness", "contrast", "red_green", "saturation", "sharpness")

@@ -18,7 +18,7 @@ from phototransfer.audit.properties import BACKGROUND
 from phototransfer.audit.shift import Shift
 from phototransfer.audit.shortcuts import Shortcuts
 from phototransfer.evaluate.results import Accuracy, ClassCounts
-from phototransfer.report import (
+from phototransfer.finding import (
     BORDERLINE,
     CANNOT_TELL,
     DOUBT,
@@ -30,10 +30,8 @@ from phototransfer.report import (
     QUESTIONS,
     SERIOUS,
     Finding,
-    Report,
-    Skipped,
-    closing_lines,
 )
+from phototransfer.report import Report, Skipped, closing_lines
 from phototransfer.settings import RULES, Settings
 
 LABELS = np.repeat(["a", "b"], 20)
@@ -123,7 +121,9 @@ def report(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MODELS", tmp_path / "models")
     monkeypatch.setattr(files, "PROJECT", tmp_path)
     values = SETTINGS | {"DATASET": "sample", "WEIGHTS": None, "RUN": "mine", "FIGURES": False, "BACKBONE": "ResNet50"}
-    return Report(Settings({name: values.get(name) for name in RULES} | {"TEST_SPLIT": 0.2, "PREDICT": None}))
+    return Report(
+        Settings({name: values.get(name) for name in RULES} | {"TEST_SPLIT": 0.2, "PREDICT": None, "EXPORT": []})
+    )
 
 
 def markers_of(result) -> set[str]:

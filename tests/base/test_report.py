@@ -3,8 +3,10 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -12,8 +14,10 @@ import pytest
 
 from builders import SETTINGS, build_head, fit_head, notebook_cell
 from phototransfer import files
+from phototransfer.finding import QUESTIONS
 from phototransfer.network.classify import Preparation, load_run
-from phototransfer.report import QUESTIONS, Report, Result, Skipped, closing_lines, verdict_box
+from phototransfer.network.complete_model import complete_model
+from phototransfer.report import Report, Result, Skipped, closing_lines, verdict_box
 from phototransfer.settings import Settings
 
 
@@ -45,6 +49,12 @@ class Shown:
     def advice(self) -> list[str]:
         return [f"Change {self.name.upper()}."] if self.figure else []
 
+    def alt(self) -> str:
+        return f"{self.name} drawn"
+
+    def plot_narrow(self):
+        return None
+
     def tables(self) -> dict[str, pd.DataFrame]:
         return {self.name: pd.DataFrame({"x": [1.5]})} if self.figure else {}
 
@@ -55,7 +65,14 @@ class Shown:
 @pytest.fixture
 def namespace(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "MODELS", tmp_path / "models")
-    values = SETTINGS | {"VALIDATION_SPLIT": 0.2, "TEST_SPLIT": 0.2, "WEIGHTS": None, "PREDICT": None, "RUN": "mine"}
+    values = SETTINGS | {
+        "VALIDATION_SPLIT": 0.2,
+        "TEST_SPLIT": 0.2,
+        "WEIGHTS": None,
+        "PREDICT": None,
+        "EXPORT": [],
+        "RUN": "mine",
+    }
     return values | {"FIGURES": True, "BACKBONE": "ResNet50", "DATASET": "sample", "LABELS": None, "RELABEL": None}
 
 
@@ -81,7 +98,10 @@ def test_the_saved_model_comes_with_how_its_photos_were_prepared(namespace):
     report.show(Shown("photos", {"pixels": {"ranges": ranges, "deep": 3, "blank": 0}}))
     report.show(Shown("features", {}))
     namespace["FIT"] = "crop"  # changed after the features were computed
-    report.save_model(build_head(3, 2, SETTINGS), ["cat", "dog"])
+    image = keras.Input((16, 16, 3))
+    extractor = keras.Sequential([image, keras.layers.GlobalAveragePooling2D()], name="tiny")
+    model = keras.Model(image, build_head(3, 2, SETTINGS)(extractor(image)))
+    report.save_model(complete_model(model, "pad"), ["cat", "dog"])
     loaded, _ = load_run(report.folder)
     assert loaded.preparation == Preparation("pad", ranges)
 
@@ -213,3 +233,44 @@ def test_closing_lines_have_the_score_and_every_verdict():
     assert "18 of 20 correct: 0.90 (95 % interval 0.70 to 0.97)" in text and "ResNet50" in text
     assert verdict_box(verdicts) in text and text.index("about 90") < text.index("Believe it.") < text.index("18 of 20")
     assert all(question in text for question in QUESTIONS.values())
+
+
+class Shell:
+    """As much of IPython's shell as a report needs: cells begin and end."""
+
+    def __init__(self):
+        self.callbacks = {"pre_run_cell": [], "post_run_cell": []}
+        self.events = self
+
+    def register(self, event, callback):
+        self.callbacks[event].append(callback)
+
+    def unregister(self, event, callback):
+        self.callbacks[event].remove(callback)
+
+    def run(self, source):
+        info = SimpleNamespace(raw_cell=source, cell_id=None)
+        for callback in self.callbacks["pre_run_cell"]:
+            callback(info)
+        for callback in self.callbacks["post_run_cell"]:
+            callback(SimpleNamespace(success=True, info=info))
+
+
+def test_a_long_cell_says_how_long_it_took_last_time_with_these_photos(namespace, monkeypatch, capsys):
+    shell, clock = Shell(), iter(range(0, 10_000, 40))
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    monkeypatch.setattr("phototransfer.report._hide_as_cell_value", lambda kind: None)
+    monkeypatch.setattr("phototransfer.report.time.perf_counter", lambda: float(next(clock)))
+    first = Report(Settings(namespace))
+    shell.run("slow()")
+    assert "Last time" not in capsys.readouterr().out
+    first.finish()
+    capsys.readouterr()
+    Report(Settings(namespace))  # instead of the first: nothing is said twice
+    shell.run("slow()\n")
+    assert capsys.readouterr().out.count("Last time") == 1
+    shell.run("another()")
+    assert "Last time" not in capsys.readouterr().out
+    Report(Settings(namespace | {"BACKBONE": "VGG16"}))
+    shell.run("slow()")
+    assert "Last time" not in capsys.readouterr().out

@@ -19,6 +19,7 @@ GOOD = {
     "WEIGHTS": "imagenet",
     "FIGURES": True,
     "PREDICT": None,
+    "EXPORT": [],
     "RUN": None,
 }
 
@@ -44,6 +45,10 @@ def test_good_settings_are_read_unchanged():
         ("PREDICT", "no/such/photo.jpg"),
         ("RELABEL", "no/such/suspects.csv"),
         ("RELABEL", 7),
+        ("EXPORT", None),
+        ("EXPORT", "onnx"),
+        ("EXPORT", ["onnx", "onnx"]),
+        ("EXPORT", ["tflite"]),
         ("HEAD", 256),
         ("HEAD", [256, 0]),
         ("HEAD", "[256]"),

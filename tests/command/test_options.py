@@ -10,6 +10,7 @@ import pytest
 
 from phototransfer import files, run
 from phototransfer.run import given_settings, main
+from phototransfer.settings import check_setting
 
 TEXTS = ["007", "2024_05_12", "2024-05-12", "1e3", "true", "True", "null", "nan", "-7", "0x10", "1:30", "~", "no"]
 
@@ -104,3 +105,21 @@ def test_nothing_slow_is_imported_for_the_message(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
     assert "nowhere" in done.stderr
     assert not {"tensorflow", "keras", "papermill", "pandas", "scipy", "nbformat"} & set(json.loads(done.stdout))
+
+
+@pytest.mark.parametrize("name", run.PRESETS)
+def test_a_preset_is_made_of_settings_that_can_be_used_and_what_is_given_wins(name, monkeypatch):
+    for setting, value in run.PRESETS[name].items():
+        check_setting(setting, value)
+    options = run._with_preset(["-p", "EPOCHS", "3", "--preset", name])
+    assert run.given_settings(options) == run.PRESETS[name] | {"EPOCHS": 3}
+    setting, value = next((key, value) for key, value in run.PRESETS[name].items() if isinstance(value, int))
+    other = run._with_preset([f"--preset={name}", "-y", json.dumps({setting: value + 1})])
+    assert run.given_settings(other)[setting] == value + 1
+
+
+@pytest.mark.parametrize("options", [["--preset", "fast"], ["--preset"], ["--preset="]])
+def test_an_unknown_preset_lists_those_there_are(options, capsys):
+    assert run.main(options) == 2
+    printed = capsys.readouterr().err
+    assert all(name in printed for name in run.PRESETS)

@@ -9,7 +9,7 @@ import nbformat
 import pandas as pd
 
 from phototransfer import files
-from phototransfer.run import _save_report
+from phototransfer.html_report import write_report
 
 SCRIPT = "<script>alert(1)</script>"
 PICKLES = ("pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal", "torch")
@@ -83,8 +83,7 @@ def test_labels_and_file_names_never_reach_the_report_as_html(tmp_path):
         nbformat.v4.new_output("error", ename="ValueError", evalue=SCRIPT, traceback=[f"\x1b[31m{SCRIPT}", IMAGE]),
     ]
     cell = nbformat.v4.new_code_cell(f"DATASET = {SCRIPT + IMAGE!r}", outputs=outputs)
-    nbformat.write(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "executed.ipynb")
-    _save_report(tmp_path / "executed.ipynb", tmp_path)
+    write_report(nbformat.v4.new_notebook(cells=[cell]), tmp_path)
     page = Elements()
     page.feed((tmp_path / "report.html").read_text(encoding="utf-8"))
     assert not [script for script in page.scripts if "alert(1)" in script]

@@ -8,7 +8,8 @@ from scipy.special import softmax
 from builders import SETTINGS, build_head
 from phototransfer.evaluate.calibration import Calibration, Reliability, _calibration, calibrate, scale_temperature
 from phototransfer.evaluate.folds import Fold, Folds
-from phototransfer.report import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND, Skipped
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND
+from phototransfer.report import Skipped
 
 SEED = 3
 

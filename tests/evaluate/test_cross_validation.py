@@ -12,7 +12,8 @@ from phototransfer.evaluate import compare_heads, learning_curve
 from phototransfer.evaluate.cross_validation import CrossValidation, comparable_test_score, cross_validate
 from phototransfer.evaluate.folds import make_folds
 from phototransfer.evaluate.results import ClassCounts
-from phototransfer.report import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Skipped
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND
+from phototransfer.report import Skipped
 
 
 def counts(*pairs):

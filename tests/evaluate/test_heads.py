@@ -1,6 +1,7 @@
 """Comparison of heads: the simplest that is not worse is chosen, without the test photos."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from builders import features_of, photo_table
 from phototransfer.evaluate import heads
 from phototransfer.evaluate.folds import make_folds
 from phototransfer.evaluate.heads import LOGISTIC, MAJORITY, NEAREST, compare_heads
-from phototransfer.report import BORDERLINE
+from phototransfer.finding import BORDERLINE
 from phototransfer.style import GREY
 
 GAIN = (0.0, -0.01, 0.01)
@@ -34,6 +35,13 @@ def test_the_nearest_mean_is_the_simplest_on_blobs(blobs, few_heads):
     assert result.to_dict()["simplest"] == NEAREST and len(result.to_dict()["models"]) == 5
     [advice] = result.advice()
     assert NEAREST in advice and "set HEAD = []" in advice and "not for a better score" in advice
+
+
+def test_the_bar_ends_with_the_last_training(blobs, few_heads, capsys):
+    compare_heads(blobs(60, 2.0))
+    last = capsys.readouterr().out.rsplit("Simpler and deeper heads:", 1)[1]
+    steps, total = re.search(r"(\d+)/(\d+) training", last).groups()
+    assert "100%" in last and steps == total
 
 
 def test_test_photos_do_not_change_the_comparison(blobs, few_heads):

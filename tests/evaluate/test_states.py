@@ -12,7 +12,7 @@ from evaluate.test_learning_curve import curve
 from evaluate.test_results import accuracy_of
 from phototransfer.evaluate import heads
 from phototransfer.evaluate.results import NO, UNSURE, YES
-from phototransfer.report import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND
 
 
 def figure_text(figure):

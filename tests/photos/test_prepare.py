@@ -77,6 +77,7 @@ def test_result(pile):
     numbers = {"found": 13, "used": 12, "skipped": 1, "train": 8, "val": 2, "test": 2}
     texts = {"dataset": "pile", "classes": ["cat", "dog"], "left_out": {}, "reading": prepared.layout.to_dict()}
     texts["pixels"] = {"ranges": {}, "deep": 0, "blank": 0}
+    texts["class_counts"] = {name: {"train": 4, "val": 1, "test": 1} for name in ("cat", "dog")}
     assert prepared.to_dict() == texts | numbers
     summary = prepared.summary()
     assert summary.startswith(prepared.layout.summary()) and "2 classes: cat, dog" in summary

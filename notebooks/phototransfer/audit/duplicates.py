@@ -17,20 +17,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from phototransfer.console import plural, progress, short_name, shorten_list
+from phototransfer.finding import CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, SERIOUS, Finding
 from phototransfer.photos import registration
 from phototransfer.photos.registration import DUPLICATE, SAME_SCENE
 from phototransfer.photos.splits import assign_splits, connected
-from phototransfer.report import (
-    CANNOT_TELL,
-    DOUBT,
-    FOUND,
-    NOTE,
-    NOTHING_FOUND,
-    SERIOUS,
-    Finding,
-    Result,
-    Skipped,
-)
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, wilson
 from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
 

@@ -12,20 +12,11 @@ from scipy.stats import chi2, poisson
 from phototransfer.console import plural, short_name, shorten_list
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import Folds
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
 from phototransfer.paths import SUSPECTS
 from phototransfer.photos.near_duplicates import NEAR_BITS
 from phototransfer.photos.relabel import Corrections, filled_in, keep_corrections, leave_out_word, read_corrections
-from phototransfer.report import (
-    BORDERLINE,
-    CANNOT_TELL,
-    DOUBT,
-    FOUND,
-    NOTE,
-    NOTHING_FOUND,
-    Finding,
-    Result,
-    Skipped,
-)
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, mean_recall
 from phototransfer.style import photo_grid
 
@@ -186,7 +177,7 @@ class Mislabelled(Result):
         """How many photos have a label that a person has checked."""
         return sum(label is not None for label in self.corrections.labels.values()) if self.corrections else 0
 
-    def plot(self) -> Figure | None:
+    def plot(self, columns: int | None = None) -> Figure | None:
         """Return the most suspicious photos, each with its file name, label and suggestion."""
         if self.suspects.empty:
             return None
@@ -196,12 +187,15 @@ class Mislabelled(Result):
             f"{row.probability_of_suggestion:.2f}"
             for row in shown.itertuples()
         ]
-        figure = photo_grid(list(shown["path"]), titles, columns=min(8, max(4, len(shown))))
+        figure = photo_grid(list(shown["path"]), titles, columns=columns or min(8, max(4, len(shown))))
         which = "All" if len(shown) == len(self.suspects) else f"The first {len(shown)} of"
         figure.suptitle(
             f"{which} {plural(len(self.suspects), 'suspect')}: label? → suggestion", x=0.01, ha="left", size=11
         )
         return figure
+
+    def plot_narrow(self) -> Figure | None:
+        return self.plot(columns=2)
 
     def to_dict(self) -> dict[str, Any]:
         estimate, low, high = self.wrong_labels

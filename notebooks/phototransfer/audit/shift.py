@@ -14,7 +14,8 @@ from sklearn.utils.extmath import randomized_svd
 
 from phototransfer.audit.permutation import ALPHA, CLEAR_ALPHA, one_blas_thread
 from phototransfer.console import short_name
-from phototransfer.report import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding, Result, Skipped
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
+from phototransfer.report import Result, Skipped
 from phototransfer.style import BLUE, ORANGE, VERMILLION, photo_grid
 
 if TYPE_CHECKING:
@@ -111,6 +112,13 @@ class Shift(Result):
     def advice(self) -> list[str]:
         return [finding.remedy for finding in self.findings().values() if finding.state == FOUND]
 
+    def alt(self) -> str:
+        rows = [
+            f"{_SPLITS[row.split]} {row.auc:.2f} (95 % of random splits: {row.low:.2f} to {row.high:.2f})"
+            for row in self.table.dropna(subset="auc").itertuples()
+        ]
+        return f"AUC of a classifier that distinguishes a split from training photos: {', '.join(rows)}."
+
     def plot(self) -> Figure | None:
         """Return the AUC of each split, over the range of 95 % of random splits."""
         table = self.table.dropna(subset="auc").iloc[::-1]
@@ -152,11 +160,14 @@ class ShiftExamples(Result):
         name = _SPLITS[self.split]
         return f"The {name} photos least like training photos; below, the training photos least like {name} photos."
 
-    def plot(self) -> Figure:
-        """Return the photos in two rows."""
+    def plot(self, columns: int | None = None) -> Figure:
+        """Return the photos in two rows, or in rows of `columns` photos."""
         shown = pd.concat([self.from_split, self.from_train])
         titles = [f"{row.split}\n{short_name(row.label)}" for row in shown.itertuples()]
-        return photo_grid(list(shown["path"]), titles, columns=len(self.from_split))
+        return photo_grid(list(shown["path"]), titles, columns=columns or len(self.from_split))
+
+    def plot_narrow(self) -> Figure:
+        return self.plot(columns=2)
 
     def to_dict(self) -> dict[str, Any]:
         return {"split": list(self.from_split["original"]), "train": list(self.from_train["original"])}

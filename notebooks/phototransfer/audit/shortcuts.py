@@ -19,18 +19,8 @@ from phototransfer.audit import permutation
 from phototransfer.audit.permutation import ALPHA, CLEAR_ALPHA, HistogramClassifier, Sample
 from phototransfer.audit.properties import BACKGROUND, FILE_PROPERTIES, NAMES, measure_properties
 from phototransfer.console import short_name, shorten_list
-from phototransfer.report import (
-    BORDERLINE,
-    CANNOT_TELL,
-    DOUBT,
-    FOUND,
-    NOTE,
-    NOTHING_FOUND,
-    SERIOUS,
-    Finding,
-    Result,
-    Skipped,
-)
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, SERIOUS, Finding
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, format_share, wilson
 from phototransfer.style import BLUE, ORANGE, VERMILLION, class_colours, show_photo
 
@@ -208,6 +198,14 @@ class Shortcuts(Result):
 
     def advice(self) -> list[str]:
         return [finding.remedy for finding in self.findings().values() if finding.state == FOUND]
+
+    def alt(self) -> str:
+        tested = self.tests.dropna(subset="balanced_accuracy").sort_values("balanced_accuracy", ascending=False)
+        rows = [
+            f"{NAMES[row.property]} {format_share(row.balanced_accuracy)} ({row.state})" for row in tested.itertuples()
+        ]
+        chance_level = f"chance level {self.sample.chance_level:.2f}"
+        return f"Balanced accuracy from one property alone, {chance_level}: {'; '.join(rows)}."
 
     def plot(self) -> Figure | None:
         """Return the balanced accuracy of each property alone, None if each is the same for all photos."""

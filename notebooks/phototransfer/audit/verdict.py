@@ -8,19 +8,8 @@ from phototransfer.console import plural, shorten_list
 from phototransfer.evaluate.cross_validation import CrossValidation
 from phototransfer.evaluate.folds import ACCURACY
 from phototransfer.evaluate.results import NO, YES, Accuracy
-from phototransfer.report import (
-    CANNOT_TELL,
-    DOUBT,
-    NO_OBSTACLE,
-    NOT_CHECKED,
-    NOTE,
-    QUESTIONS,
-    SERIOUS,
-    Finding,
-    Result,
-    Skipped,
-    verdict_box,
-)
+from phototransfer.finding import CANNOT_TELL, DOUBT, NO_OBSTACLE, NOT_CHECKED, NOTE, QUESTIONS, SERIOUS, Finding
+from phototransfer.report import Result, Skipped, verdict_box
 
 _WIDE = 0.20  # a wider interval leaves open whether the model is good or poor
 #: The checks without which a score cannot be believed, and what each looks for.
@@ -34,7 +23,7 @@ _OPENING = {
 
 @dataclass(frozen=True)
 class Verdict(Result):
-    """A conclusion from all findings of a run, and its answers to the questions of `report.QUESTIONS`.
+    """A conclusion from all findings of a run, and its answers to the questions of `finding.QUESTIONS`.
 
     Attributes
     ----------

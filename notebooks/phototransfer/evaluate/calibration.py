@@ -14,7 +14,8 @@ from scipy.stats import ttest_1samp
 from phototransfer.console import plural
 from phototransfer.evaluate.cross_validation import CrossValidator
 from phototransfer.evaluate.folds import Folds, are_uneven
-from phototransfer.report import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND, Result, Skipped
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, FOUND, NOTHING_FOUND
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, wilson
 from phototransfer.style import BLUE, GREY, ORANGE
 
@@ -122,7 +123,7 @@ class Calibration(Result):
 
     @property
     def state(self) -> str:
-        """Whether the probabilities of the head without temperature are wrong: one of report.STATES."""
+        """Whether the probabilities of the head without temperature are wrong: one of finding.STATES."""
         excess = self.before.error - self.expected[0]
         if self.error_p_value < _CLEAR_ALPHA and excess >= _MATERIAL:
             return FOUND
@@ -171,6 +172,13 @@ class Calibration(Result):
             f"Temperature scaling with {self.fitted:.2f} is used. It makes the probabilities {effect} certain and "
             f"changes no prediction: {change} (p = {self.p_value:.2g}), calibration error {self.before.error:.3f} → "
             f"{self.after.error:.3f}."
+        )
+
+    def alt(self) -> str:
+        points = ", ".join(f"{point[1]:.2f} at {point[0]:.2f}" for point in _curve(self.before))
+        return (
+            f"Share of {plural(len(self.before.correct), 'photo')} that is correct, by the probability of the "
+            f"predicted class: {points}. Expected calibration error {self.before.error:.3f}."
         )
 
     def plot(self) -> Figure:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from phototransfer.console import short_name
+from phototransfer.console import plural, short_name
 from phototransfer.files import safe_name
 from phototransfer.report import Result
 from phototransfer.stats import mcnemar, wilson
@@ -85,6 +85,10 @@ class RunComparison(Result):
         if self.unusable:
             lines.append(f"Not used: {'; '.join(self.unusable)}.")
         return "\n".join(lines)
+
+    def alt(self) -> str:
+        rows = [f"{row.run} {row.correct} of {row.total}" for row in self._shown().itertuples()]
+        return f"Correct test photos of {plural(len(rows), 'run')} on the same photos: {', '.join(rows)}."
 
     def plot(self) -> Figure | None:
         """Return the test accuracy of each run with its interval, this run filled."""

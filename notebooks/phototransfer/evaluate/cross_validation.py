@@ -13,17 +13,8 @@ from tqdm import tqdm
 from phototransfer.console import plural, progress
 from phototransfer.evaluate.folds import ACCURACY, Fold, Folds, make_folds, too_few_photos
 from phototransfer.evaluate.results import ClassCounts
-from phototransfer.report import (
-    BORDERLINE,
-    CANNOT_TELL,
-    DOUBT,
-    FOUND,
-    NOTE,
-    NOTHING_FOUND,
-    Finding,
-    Result,
-    Skipped,
-)
+from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import difference_interval, format_share, mean_recall, wilson
 from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
 
@@ -203,6 +194,12 @@ class CrossValidation(Result):
         if self.fine_tuned:
             lines.append("The heads of the folds are trained without fine-tuning.")
         return "\n".join(lines)
+
+    def alt(self) -> str:
+        lines = [f"Cross-validation: {self.counts.describe(self.measure)}."]
+        lines.append(f"Comparable test photos: {self.test.describe(self.measure)}.")
+        scores = ", ".join(f"{score:.2f}" for score in self.table["score"])
+        return " ".join([*lines, f"Folds: {scores}."])
 
     def plot(self) -> Figure:
         scores, low = self.table["score"], 1.0

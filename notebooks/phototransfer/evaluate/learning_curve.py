@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from phototransfer.console import progress
 from phototransfer.evaluate.cross_validation import CrossValidator, score_table
 from phototransfer.evaluate.folds import Fold, Folds
-from phototransfer.report import BORDERLINE, CANNOT_TELL, Result, Skipped
+from phototransfer.finding import BORDERLINE, CANNOT_TELL
+from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share
 from phototransfer.style import BLUE
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _MAX_K = 10
 _NO_TEST_PHOTOS = "Cannot tell: there are no test photos."
 _FEW = 5  # with fewer test photos than these, the recall of a class says almost nothing
+_ALT_CLASSES = 6  # more rows of a confusion matrix nobody listens to
 _SAME = 0.02  # scores that differ by less say the same
 #: Answers to whether the model is better than no model.
 YES, NO, UNSURE = "yes", "no", "cannot tell"
@@ -87,6 +88,14 @@ class TrainingHistory(Result):
 
     def plot(self) -> Figure:
         return plot_epochs(self.history, self.best_epoch, f"best epoch: {self.best_epoch}")
+
+    def alt(self) -> str:
+        first, best = self.history.iloc[0], self.history.iloc[self.best_epoch - 1]
+        return (
+            f"Loss and accuracy by epoch. From the first to the best epoch ({self.best_epoch} of {len(self.history)}), "
+            f"the validation loss goes from {first['val_loss']:.2f} to {best['val_loss']:.2f}, the validation accuracy "
+            f"from {first['val_accuracy']:.2f} to {best['val_accuracy']:.2f}."
+        )
 
     def tables(self) -> dict[str, pd.DataFrame]:
         return {"history": self.history}
@@ -448,6 +457,17 @@ class Confusion(Result):
         axis.set(title=plural(self.matrix.sum(), "test photo"), xlabel="predicted class", ylabel="true class")
         return figure
 
+    def alt(self) -> str:
+        correct = f"{np.trace(self.matrix)} of {plural(self.matrix.sum(), 'test photo')} are classified correctly."
+        if len(self.classes) > _ALT_CLASSES:
+            return f"Confusion matrix of {len(self.classes)} classes: {correct}"
+        rows = [
+            f"Of {plural(row.sum(), 'photo')} of {name}: "
+            + ", ".join(f"{count} as {other}" for count, other in zip(row, self.classes, strict=True) if count)
+            for name, row in zip(self.classes, self.matrix, strict=True)
+        ]
+        return f"Confusion matrix: {correct} {'. '.join(rows)}."
+
     def _plot_mistakes(self) -> Figure:
         mistakes = self.mistakes
         shown = mistakes.head(MAX_CLASSES)
@@ -547,7 +567,7 @@ class PhotoGrid(Result):
     def summary(self) -> str:
         return f"{self.text}."
 
-    def plot(self) -> Figure | None:
+    def plot(self, columns: int = 5) -> Figure | None:
         if self.shown.empty:
             return None
         titles = []
@@ -555,9 +575,16 @@ class PhotoGrid(Result):
             prediction = f"{'✓' if row.correct else '✗'} {short_name(row.predicted)} {row.probability:.2f}"
             true = "" if row.correct else f"\ntrue: {short_name(row.label)}"
             titles.append(f"{short_name(Path(row.original).name)}\n{prediction}{true}")
-        figure = photo_grid(list(self.shown["path"]), titles, columns=5, correct=list(self.shown["correct"]))
-        figure.suptitle(self.text, x=0.01, ha="left", size=11)
+        figure = photo_grid(list(self.shown["path"]), titles, columns=columns, correct=list(self.shown["correct"]))
+        figure.suptitle(self.text, x=0.01, ha="left", size=11, wrap=True)
         return figure
+
+    def plot_narrow(self) -> Figure | None:
+        return self.plot(columns=2)
+
+    def alt(self) -> str:
+        rows = [f"{row.label} predicted as {row.predicted} ({row.probability:.2f})" for row in self.shown.itertuples()]
+        return f"{self.text}: {shorten_list(rows, 8)}."
 
 
 def example_predictions(photos: pd.DataFrame, seed: int, count: int = 25) -> PhotoGrid | Skipped:

@@ -153,6 +153,13 @@ class HeadSearch(Result):
     def _typed_settings(self) -> str:
         return ", ".join(f"{name} = {value!r}" for name, value in self.best_settings().items())
 
+    def alt(self) -> str:
+        return (
+            f"{self.measure.capitalize()} of {plural(len(self.trials), 'head')} by each of their settings, from "
+            f"{self.trials['score'].min():.3f} to {self.trials['score'].max():.3f}. The best has "
+            f"{self._typed_settings()}; the configured head scores {self.configured_score:.3f}."
+        )
+
     def plot(self) -> Figure:
         """Return the score of each head by each hyperparameter, those that explain most of it first."""
         names = sorted(_AXES.keys() & set(self.trials), key=lambda name: (-self.importance.get(name, 0), name))

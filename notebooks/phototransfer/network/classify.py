@@ -1,9 +1,10 @@
 """Classification of new photos with the saved model of a run."""
 
-import io
 import json
+import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,14 +15,16 @@ import pandas as pd
 
 from phototransfer.console import plural, shorten_list
 from phototransfer.files import read_json
-from phototransfer.network.features import BATCH, read_image
+from phototransfer.network.complete_model import complete_model
+from phototransfer.network.features import BATCH
 from phototransfer.network.novelty import TrainingFeatures, split_model
 from phototransfer.paths import find_path
-from phototransfer.photos.decode import NotAPhoto, read_photo
+from phototransfer.photos.decode import NotAPhoto, read_pixels
 from phototransfer.photos.depth import Range
 from phototransfer.photos.walk import is_hidden, made_by_system, walk
 from phototransfer.report import TRAINING_FEATURES
 
+_THREADS = 4  # a photo of 50 megapixels takes 600 MB in each
 _EMPTY: Mapping[str, Any] = dict.fromkeys(("file", "label", "probability", "unlike", "nearest", "reason"))
 
 
@@ -29,7 +32,7 @@ _EMPTY: Mapping[str, Any] = dict.fromkeys(("file", "label", "probability", "unli
 class Preparation:
     """How the photos that a model was trained on became its input: `Report.save_model` writes it."""
 
-    fit: str = "crop"  #: the setting FIT
+    fit: str = "crop"  #: the setting FIT, for models of earlier versions: today's contain it
     ranges: Mapping[str, Range] = field(default_factory=dict)  #: of photos with more than 8 bits, see `set_ranges`
 
 
@@ -57,15 +60,25 @@ def load_run(folder: Path) -> tuple[keras.Model, list[str]]:
     except Exception as error:  # Keras raises many types for a damaged file
         reason = str(error).partition("\n")[0]
         raise ValueError(f"{path} cannot be loaded: {reason} {_remedy(path)}") from error
-    model.preparation = _read_preparation(folder)
+    preparation = _read_preparation(folder)
+    if model.input_shape[1] is not None:  # saved by an earlier version, which prepared the photos outside of the model
+        model = complete_model(model, preparation.fit)
+    model.preparation = preparation
     model.training_features = TrainingFeatures.read(folder / TRAINING_FEATURES)
     return model, classes
 
 
-def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.DataFrame:
-    """Classify photos, prepared like the training photos: upright, RGB, resized, encoded, cropped or padded.
+def classify(model: keras.Model, classes: list[str], *paths: str | Path, announce: bool = True) -> pd.DataFrame:
+    """Classify photos: they are turned upright, converted to RGB, and given to the model in their own size.
 
     Of a folder in `paths`, every file in it and in its subfolders is classified, in the order of names.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A complete model, as `load_run` returns it.
+    announce : bool
+        Print which files cannot be classified or are unlike the training photos.
 
     Returns
     -------
@@ -78,53 +91,103 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path) -> pd.D
     files = [file for path in paths for file in _list_files(find_path(path))]
     if not files:
         print(f"There is no file to classify in {shorten_list([str(path) for path in paths])}.")
-    preparation = getattr(model, "preparation", Preparation())
     rows = []
-    for start in range(0, len(files), BATCH):
-        images, readable = [], []
-        for path, name, reason in files[start : start + BATCH]:
-            row = {**_EMPTY, "file": name, "reason": reason}
-            rows.append(row)
-            if reason:
-                continue
-            try:
-                photo = read_photo(path, preparation.ranges)
-                images.append(read_image(io.BytesIO(photo.jpeg), model.input_shape[1], preparation.fit))
-                readable.append(row)
-            except NotAPhoto as error:
-                row["reason"] = str(error)
-        if images:
+    with ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1)) as threads:
+        for start in range(0, len(files), BATCH):
+            batch = files[start : start + BATCH]
+            seen = list(threads.map(lambda file: _read_seen(model, file), batch))
             # For a few photos, compiling the model takes longer than running it without.
-            answers = _predict(model, np.stack(images).astype(np.float32), compiled=len(files) > BATCH)
-            for row, (probabilities, answer) in zip(readable, answers, strict=True):
-                row.update(label=classes[probabilities.argmax()], probability=float(probabilities.max()), **answer)
+            answers = iter(_examine([photo for photo, _ in seen if photo is not None], model, len(files) > BATCH))
+            for (_, name, _), (photo, reason) in zip(batch, seen, strict=True):
+                row = {**_EMPTY, "file": name, "reason": reason}
+                rows.append(row if photo is None else row | next(answers).to_row(classes))
+    if announce:
+        _announce(rows)
+    return pd.DataFrame(rows, columns=list(_EMPTY)).astype({"unlike": "boolean"})
+
+
+def _announce(rows: Sequence[Mapping[str, Any]]) -> None:
     not_photos = [f"{row['file']} ({row['reason']})" for row in rows if row["label"] is None]
     if not_photos:
         print(f"{len(not_photos)} of {plural(len(rows), 'file')} cannot be classified: {shorten_list(not_photos)}.")
     unlike = [f"{row['file']} (nearest class: {row['nearest']})" for row in rows if row["unlike"]]
     if unlike:
         print(f"{len(unlike)} of {plural(len(rows), 'file')} unlike the training photos: {shorten_list(unlike)}.")
-    return pd.DataFrame(rows, columns=list(_EMPTY)).astype({"unlike": "boolean"})
 
 
-def _predict(model: keras.Model, pixels: np.ndarray, *, compiled: bool) -> Iterator[tuple[np.ndarray, dict[str, Any]]]:
-    """Yield for each photo its probabilities, float32 (classes,), and unlike, nearest and reason, if these are known.
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """What a model makes of one photo.
 
-    Both come from one pass through the network.
+    Attributes
+    ----------
+    probabilities : float32 array of shape (n_classes,)
+    features : float32 array of shape (d,)
+    seen : float32 array of shape (size, size, 3)
+        What the network sees of the photo, raw RGB 0–255.
+    unlike : bool or None
+        Whether the photo is unlike the training photos; None if the run has no training features.
+    nearest : list of (str, str)
+        Path in the data set, and class, of the nearest training photos, the nearest first.
     """
+
+    probabilities: np.ndarray
+    features: np.ndarray
+    seen: np.ndarray
+    unlike: bool | None
+    nearest: list[tuple[str, str]]
+
+    def to_row(self, classes: Sequence[str]) -> dict[str, Any]:
+        """Return the columns of `classify` that come from the model."""
+        best = int(self.probabilities.argmax())
+        row: dict[str, Any] = {"label": classes[best], "probability": float(self.probabilities[best])}
+        if self.unlike is None:
+            return row
+        nearest = self.nearest[0][1]
+        reason = f"unlike the training photos; nearest class: {nearest}" if self.unlike else ""
+        return row | {"unlike": self.unlike, "nearest": nearest, "reason": reason}
+
+
+def examine(model: keras.Model, pixels: np.ndarray) -> Examination:
+    """Classify one photo, uint8 (height, width, 3), upright RGB, with a model from `load_run`."""
+    [answer] = _examine([_see(model, pixels)], model, compiled=False)
+    return answer
+
+
+def _examine(seen: Sequence[np.ndarray], model: keras.Model, compiled: bool) -> list[Examination]:
+    """Return the answers for what the network sees of photos, float32 (size, size, 3) each, from one pass."""
+    if not seen:
+        return []
 
     def run(part: keras.Model, x: np.ndarray) -> np.ndarray:
         return np.asarray(part.predict_on_batch(x) if compiled else part(x))
 
+    extractor, head = split_model(model)
+    features = run(extractor, np.stack(seen))
+    probabilities = run(head, features)
     training: TrainingFeatures | None = getattr(model, "training_features", None)
     if training is None:
-        yield from ((probabilities, {}) for probabilities in run(model, pixels))
-        return
-    extractor, head = split_model(model)
-    features = run(extractor, pixels)
-    for probabilities, photo in zip(run(head, features), training.compare(features).itertuples(), strict=True):
-        reason = f"unlike the training photos; nearest class: {photo.nearest}" if photo.unlike else ""
-        yield probabilities, {"unlike": photo.unlike, "nearest": photo.nearest, "reason": reason}
+        return [Examination(*row, unlike=None, nearest=[]) for row in zip(probabilities, features, seen, strict=True)]
+    distances, positions = training.neighbours(features)
+    unlike = [bool(furthest > training.threshold) for furthest in distances[:, -1]]
+    nearest = [[(str(training.originals[n]), str(training.labels[n])) for n in row] for row in positions]
+    return [Examination(*row) for row in zip(probabilities, features, seen, unlike, nearest, strict=True)]
+
+
+def _read_seen(model: keras.Model, file: tuple[Path, str, str]) -> tuple[np.ndarray | None, str]:
+    """Return what the network sees of a file from `_list_files`, or None and why it cannot be classified."""
+    path, _, reason = file
+    if reason:
+        return None, reason
+    try:
+        return _see(model, read_pixels(path, getattr(model, "preparation", Preparation()).ranges)), ""
+    except NotAPhoto as error:
+        return None, str(error)
+
+
+def _see(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
+    """Return what the network sees of a photo, uint8 (height, width, 3): float32 (size, size, 3)."""
+    return np.asarray(model.get_layer("prepare")(pixels[None]))[0]
 
 
 def _remedy(path: Path) -> str:

@@ -26,6 +26,7 @@ from phototransfer.report import Result
 
 BATCH = 32
 _SAVE_EVERY_SECONDS = 60
+_SQUARE = "keras-2"  #: changes whenever `fit_square` would give other pixels, so that features are computed again
 _MUCH_CUT_OFF = 0.25  # of the average photo: a quarter is what the middle square leaves out of 4:3
 _compiled: dict[tuple[str, str], Engine] = {}  # compiling takes seconds, and a notebook uses one network several times
 
@@ -208,7 +209,7 @@ def _extract_views(
 
 def _fingerprint(extractor: keras.Model) -> str:
     """Return 16 hex digits that change with the network's weights, its outer layers or its preprocessing."""
-    digest = hashlib.blake2b(RECIPE.encode(), digest_size=8)
+    digest = hashlib.blake2b((RECIPE + _SQUARE).encode(), digest_size=8)
     for layer in extractor.get_config()["layers"]:
         constants = [node["args"][1:] for node in layer["inbound_nodes"]]  # the numbers in x / 127.5 - 1.0
         config = layer["config"]

@@ -90,6 +90,13 @@ class FineTuning(Result):
         text = "Fine-tuning was not significantly better than the head alone: set FINE_TUNE_LAYERS = 0."
         return [] if self.kept else [text]
 
+    def alt(self) -> str:
+        loss = " to ".join(f"{loss:.2f}" for loss in self.loss)
+        return (
+            f"Loss and accuracy by epoch, of the head and then of {plural(len(self.history), 'epoch')} of fine-tuning. "
+            f"The validation loss goes from {loss}. {self._outcome()}"
+        )
+
     def plot(self) -> Figure:
         """Return loss and accuracy up to the best epoch of the head, where fine-tuning begins, and after it."""
         start = _best_epoch(self.head_history)

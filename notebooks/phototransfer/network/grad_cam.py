@@ -2,24 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from scipy import stats
 
-from phototransfer.console import progress, short_name
+from phototransfer.console import plural, progress, short_name, shorten_list
 from phototransfer.network.backbones import Backbone
 from phototransfer.network.features import BATCH, read_image
+from phototransfer.network.novelty import split_model
 from phototransfer.network.views import BLANK
 from phototransfer.report import Result, Skipped
 from phototransfer.style import GREEN, VERMILLION
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Matplotlib and SciPy are imported where they are used: the classification of a photo need not wait for them.
 
 #: Photos for the share of the attention in the border: enough for an interval of a few hundredths.
 MAX_PHOTOS = 300
@@ -51,6 +53,8 @@ class GradCam(Result):
 
         Near-duplicates count as one map, their mean.
         """
+        from scipy import stats
+
         fractions = self.table.dropna(subset="border").groupby("group")["border"].mean()
         if len(fractions) < 2:
             return None
@@ -95,23 +99,42 @@ class GradCam(Result):
             "subjects, and set DATASET to the folder of the cropped photos."
         ]
 
-    def plot(self) -> Figure:
+    def alt(self) -> str:
+        rows = [
+            f"{photo.predicted} {photo.probability:.2f}{'' if photo.correct else f' (label: {photo.label})'}"
+            for photo in self.examples.itertuples()
+        ]
+        return (
+            f"{plural(len(rows), 'test photo')} with the regions that support the predicted class highlighted: "
+            f"{shorten_list(rows, 8)}."
+        )
+
+    def plot(self, columns: int = EXAMPLES) -> "Figure":
         """Return the most confident correct and incorrect predictions, highlighted; the dotted line is the border."""
-        groups = self.examples.groupby("correct", sort=False)
-        figure, axes = plt.subplots(len(groups), EXAMPLES, figsize=(12, 2.05 * len(groups)), squeeze=False)
+        import matplotlib.pyplot as plt
+
+        photos = list(self.examples.itertuples())
+        rows = []
+        for correct in (True, False):
+            group = [photo for photo in photos if photo.correct == correct]
+            rows += [group[start : start + columns] for start in range(0, len(group), columns)]
+        figure, axes = plt.subplots(len(rows), columns, figsize=(1.5 * columns, 2.05 * len(rows)), squeeze=False)
         for axis in axes.flat:
             axis.set_axis_off()
-        for row, (_, photos) in zip(axes, groups, strict=True):
-            for axis, photo in zip(row, photos.itertuples(), strict=False):
+        for row, group in zip(axes, rows, strict=True):
+            for axis, photo in zip(row, group, strict=False):
                 self._draw(axis, photo)
         return figure
 
-    def _draw(self, axis: Axes, photo: Any) -> None:
+    def plot_narrow(self) -> "Figure":
+        return self.plot(columns=2)
+
+    def _draw(self, axis: "Axes", photo: Any) -> None:
         """Draw a photo, grey where the map is 0 and coloured where it is not."""
-        grey = self.images[photo.Index].mean(axis=2, keepdims=True) / 255
+        from matplotlib.patches import Rectangle
+
         heat = self.maps[photo.Index]
-        coloured, strength = plt.get_cmap("inferno")(0.15 + 0.85 * heat)[..., :3], 0.65 * heat[..., None]
-        axis.imshow(grey * (1 - strength) + coloured * strength, vmin=0, vmax=1)
+        axis.imshow(_coloured(self.images[photo.Index], heat), vmin=0, vmax=1)
         width = _border_width(len(heat))
         inside = len(heat) - 2 * width
         axis.add_patch(Rectangle((width, width), inside, inside, fill=False, color="white", linestyle=":"))
@@ -177,7 +200,7 @@ def grad_cam_examples(
                     f"{batch.at[difference.idxmax(), 'original']}: backbone and head do not give the probability in "
                     "the table of photos. Run the notebook again from the features on."
                 )
-            heat = tf.image.resize(heat[..., None], (size, size)).numpy()[..., 0]
+            heat = _resized(heat, size)
             for row, photo, heat_map in zip(batch.index, pixels, heat, strict=True):
                 empty = heat_map.max() <= 0
                 borders[row] = np.nan if empty else float(heat_map[in_border].sum() / heat_map.sum())
@@ -188,6 +211,55 @@ def grad_cam_examples(
     table = rows[columns].assign(border=pd.Series(borders))
     uniform = float(in_border.mean())
     return GradCam(table.loc[sample], table.loc[examples], images, maps, uniform=uniform, total=len(test))
+
+
+def highlight(model: keras.Model, seen: np.ndarray, class_index: int) -> np.ndarray | None:
+    """Return a photo in grey, coloured where a loaded model finds support for a class.
+
+    Parameters
+    ----------
+    model : keras.Model
+        From `load_run`.
+    seen : float32 array of shape (size, size, 3)
+        What the network sees of the photo, raw RGB 0–255: `Examination.seen`.
+    class_index : int
+
+    Returns
+    -------
+    uint8 array of shape (size, size, 3) or None
+        None if no region supports the class.
+
+    Raises
+    ------
+    ValueError
+        The extractor does not end in pooling, or the head does not end in Dense with softmax.
+    """
+    extractor, head = split_model(model)
+    pooling = extractor.layers[-1]
+    if not isinstance(pooling, keras.layers.GlobalAveragePooling2D):
+        raise ValueError(f"Grad-CAM needs an extractor that ends in GlobalAveragePooling2D; its end is {pooling.name}.")
+    feature_model = keras.Model(extractor.inputs, pooling.input)
+    feature_map = np.asarray(feature_model([seen[None]], training=False))
+    maps, _ = grad_cam(feature_map, head, np.array([class_index]))
+    [heat] = _resized(maps, len(seen))
+    if heat.max() <= 0:
+        return None
+    picture = np.clip(seen, 0, 255)  # resizing can overshoot at edges
+    return np.round(255 * _coloured(picture, heat / heat.max())).astype(np.uint8)
+
+
+def _coloured(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Return a picture, RGB 0–255, in grey, coloured where its map, 0 to 1, is not 0: (size, size, 3), 0 to 1."""
+    import matplotlib as mpl
+
+    grey = image.mean(axis=2, keepdims=True) / 255
+    coloured, strength = mpl.colormaps["inferno"](0.15 + 0.85 * heat)[..., :3], 0.65 * heat[..., None]
+    return grey * (1 - strength) + coloured * strength
+
+
+def _resized(maps: np.ndarray, size: int) -> np.ndarray:
+    """Return maps, float32 (n, h, w), in the size of the photos: (n, size, size)."""
+    return tf.image.resize(maps[..., None], (size, size)).numpy()[..., 0]
 
 
 def _border_width(size: int) -> int:

@@ -4,15 +4,11 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from sklearn.neighbors import NearestNeighbors
-from sklearn.preprocessing import normalize
 
 from phototransfer.console import plural, short_name
 from phototransfer.network.features import Features
@@ -21,12 +17,18 @@ from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, wilson
 from phototransfer.style import BLUE, ORANGE, VERMILLION, show_photo
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Matplotlib and scikit-learn are imported where they are used: the classification of a photo need not wait for them.
+
 #: The distance is that to the third-nearest photo: with the nearest, one odd training photo lets others like it pass.
 NEIGHBOURS = 3
 #: Stated rate of false refusals. With 1 %, the few oddest photos of a small set would be the threshold.
 RATE = 0.02
 _MAX_RATE = 0.1  # n photos cannot estimate a rate below 1 / (n + 1)
 _MAX_PHOTOS = 5000  # kept in the file: 20 MB for ResNet50
+_ROWS = 256  # compared at a time: 5 MB of distances
 _CONTROLS = 16
 _EXAMPLES = 6
 
@@ -63,7 +65,14 @@ class TrainingFeatures:
         positions : int array of shape (m, NEIGHBOURS)
             Positions in `labels` and `originals`.
         """
-        distances, positions = _nearest(self.features).kneighbors(features.astype(np.float32))
+        known = _unit_length(self.features).T
+        distances = np.empty((len(features), NEIGHBOURS), np.float32)
+        positions = np.empty((len(features), NEIGHBOURS), np.intp)
+        for start in range(0, len(features), _ROWS):
+            rows = slice(start, start + _ROWS)
+            from_known = np.clip(1 - _unit_length(features[rows]) @ known, 0, 2)
+            positions[rows] = np.argsort(from_known, axis=1, kind="stable")[:, :NEIGHBOURS]
+            distances[rows] = np.take_along_axis(from_known, positions[rows], axis=1)
         return distances, positions
 
     def compare(self, features: np.ndarray) -> pd.DataFrame:
@@ -157,7 +166,17 @@ class Novelty(Result):
             return "more often than stated: the test photos are less like the training photos than these are among them"
         return "less often than stated" if high < self.training.rate else "which agrees with the stated rate"
 
-    def plot(self) -> Figure:
+    def alt(self) -> str:
+        refused, total = self.refused
+        return (
+            f"Histogram of the distances to the third-nearest training photo: {plural(total, 'test photo')}, of which "
+            f"{refused} are beyond the threshold of {self.training.threshold:.2f}, and "
+            f"{plural(len(self.training_distances), 'training photo')}."
+        )
+
+    def plot(self) -> "Figure":
+        import matplotlib.pyplot as plt
+
         examples = self.table.sort_values("distance", ascending=False, kind="stable").head(_EXAMPLES)
         figure = plt.figure(figsize=(10, 5.2 if len(examples) else 2.9))
         grid = figure.add_gridspec(2 if len(examples) else 1, _EXAMPLES)
@@ -241,8 +260,8 @@ def measure_novelty(
         rng = np.random.default_rng(settings["SEED"])
         training_rows = np.sort(rng.choice(training_rows, _MAX_PHOTOS, replace=False))
     values = predict(extractor, photos, settings["FIT"]) if fine_tuned else features.plain
-    kept = normalize(values[training_rows]).astype(np.float16)
-    distances = _nearest(kept).kneighbors()[0][:, -1]  # each from the others
+    kept = _unit_length(values[training_rows]).astype(np.float16)
+    distances = _distances_from_others(kept)
     rate = max(RATE, 1 / (len(kept) + 1))
     threshold = float(np.sort(distances)[int(np.ceil((len(kept) + 1) * (1 - rate) - 1e-9)) - 1])
     names = photos.iloc[training_rows]
@@ -255,14 +274,16 @@ def measure_novelty(
 
 
 def split_model(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """Return the two layers of a classifier: the extractor (photo to features) and the head (to probabilities).
+    """Return the last two layers of a classifier: the extractor (photo to features) and the head (to probabilities).
 
     Raises
     ------
     ValueError
-        The model has other layers.
+        The model has other layers. Only `prepare`, see `complete_model`, may stand before them.
     """
     layers = model.layers[1:]  # the first is the input
+    if len(layers) == 3 and layers[0].name == "prepare":
+        layers = layers[1:]
     if len(layers) != 2:
         names = ", ".join(layer.name for layer in layers)
         raise ValueError(
@@ -272,8 +293,21 @@ def split_model(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     return layers[0], layers[1]
 
 
-def _nearest(features: np.ndarray) -> NearestNeighbors:
-    return NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine", algorithm="brute").fit(features.astype(np.float32))
+def _distances_from_others(features: np.ndarray) -> np.ndarray:
+    """Return the distance of each row from the last of its NEIGHBOURS among the other rows."""
+    from sklearn.neighbors import NearestNeighbors
+
+    index = NearestNeighbors(n_neighbors=NEIGHBOURS, metric="cosine", algorithm="brute").fit(
+        features.astype(np.float32)
+    )
+    return index.kneighbors()[0][:, -1]
+
+
+def _unit_length(features: np.ndarray) -> np.ndarray:
+    """Return the rows in float32 and with length 1; zeros stay zeros."""
+    features = features.astype(np.float32)
+    length = np.linalg.norm(features, axis=1, keepdims=True)
+    return features / np.where(length > 0, length, 1)
 
 
 def _control_pictures(size: int, seed: int) -> np.ndarray:

@@ -2,14 +2,15 @@
 
 import hashlib
 import io
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pillow_heif
@@ -35,11 +36,12 @@ RECIPE = f"rgb-{SHORTER_SIDE}-lanczos-jpeg95-2"
 #: or programs (EPS runs Ghostscript), not photos.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP", "PPM", "JPEG2000", "HEIF", "AVIF")
 _MOST_PIXELS = 250 * 10**6
+_LARGE = 50 * 10**6  # pixels
 #: Bytes of as many pixels. Larger files are videos or disk images, which would fill the memory.
 LARGEST_FILE = 3 * _MOST_PIXELS
 _LONGEST_SIDE = 65_500  # pixels: the limit of libjpeg
 _SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations with width and height exchanged
-_GREY = (127, 127, 127)
+PADDING = (127, 127, 127)
 #: A picture with fewer levels between its darkest and its brightest pixels is nearly blank.
 _FEWEST_LEVELS = 16
 _FEW_PIXELS = 0.001  # fraction of the pixels that may be darker or brighter: dust
@@ -49,6 +51,9 @@ _VISIBLE_LEVELS, _VISIBLE_SHARE = 32, 0.02
 pillow_heif.register_heif_opener()
 # Pillow warns above this number and refuses above twice as many; phones take photos of 200 megapixels.
 Image.MAX_IMAGE_PIXELS = _MOST_PIXELS // 2
+
+
+_Decoded = TypeVar("_Decoded")
 
 
 class NotAPhoto(Exception):
@@ -85,10 +90,59 @@ def read_photo(path: Path, ranges: Mapping[str, Range] = MappingProxyType({})) -
         Which values become 0–255 in pictures of more than 8 bits, by kind, from `set_ranges`. Without an entry the
         values of the file itself decide.
     """
+    return _read(path, lambda opened, data: _prepare(opened, data, ranges))
+
+
+def read_pixels(path: Path, ranges: Mapping[str, Range] = MappingProxyType({})) -> np.ndarray:
+    """Read a photo as `read_photo` does, without reducing its size: uint8 (height, width, 3), upright, RGB 0–255.
+
+    Pictures of more than 50 megapixels are reduced by a whole number, because a network would need gigabytes for them.
+    """
+    return _read(path, lambda opened, data: _decode(opened, data, ranges))
+
+
+def fit_square(picture: Image.Image, size: int, fit: str) -> Image.Image:
+    """Return what the network sees of a picture: its middle square ("crop"), or all of it, padded ("pad").
+
+    The position of the square, the padding and the interpolation are those of the layer `keras.layers.Resizing`, so
+    that a saved model can do the same. The padding is grey, which is nearly 0 after each network's preprocessing.
+    """
+    if fit != "pad":
+        return middle_square(picture, size)
+    picture = picture.convert("RGB")
+    left, top = ((max(picture.size) - side) // 2 for side in picture.size)
+    square = Image.new("RGB", (picture.width + 2 * left, picture.height + 2 * top), PADDING)
+    square.paste(picture, (left, top))
+    return square.resize((size, size), Image.Resampling.BICUBIC)
+
+
+def middle_square(picture: Image.Image, size: int) -> Image.Image:
+    """Return the middle square of a picture in RGB, resized with antialiasing to `size` × `size` pixels."""
+    side = min(picture.size)
+    left, top = ((length - side) // 2 for length in picture.size)
+    box = (left, top, left + side, top + side)
+    return picture.convert("RGB").resize((size, size), Image.Resampling.BICUBIC, box=box)
+
+
+def perceptual_hash(picture: Image.Image) -> str:
+    """Return 64 bits of the coarse structure of a picture as 16 hexadecimal digits, or "" for a plain surface.
+
+    The bits compare the lowest 8 × 8 frequencies of a 32 × 32 grey thumbnail with their median (pHash: Zauner,
+    "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
+    """
+    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float32)
+    if grey.std() < 2:
+        return ""
+    low = dctn(grey, norm="ortho")[:8, :8].ravel()
+    return np.packbits(low > np.median(low)).tobytes().hex()
+
+
+def _read(path: Path, decode: Callable[[ImageFile.ImageFile, bytes], _Decoded]) -> _Decoded:
+    """Return what `decode` makes of an image file and its bytes, or raise NotAPhoto with the reason."""
     try:
         data = _read_bytes(path)
         with Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            return _prepare(opened, data, ranges)
+            return decode(opened, data)
     except UnidentifiedImageError as error:
         raise NotAPhoto(why_unidentified(data)) from error
     except Image.DecompressionBombError as error:
@@ -105,38 +159,6 @@ def read_photo(path: Path, ranges: Mapping[str, Range] = MappingProxyType({})) -
         truncated = "truncated" in str(error).lower() or isinstance(error, EOFError)
         cause = "the file is truncated" if truncated else str(error) or "it cannot be decoded"
         raise NotAPhoto(f"damaged: {cause}") from error
-
-
-def fit_square(picture: Image.Image, size: int, fit: str) -> Image.Image:
-    """Return what the network sees of a picture: its middle square ("crop"), or all of it, padded ("pad").
-
-    The padding is grey, which is nearly 0 after each network's preprocessing.
-    """
-    if fit != "pad":
-        return middle_square(picture, size)
-    picture = picture.convert("RGB")
-    width, height = (max(1, round(side * size / max(picture.size))) for side in picture.size)
-    square = Image.new("RGB", (size, size), _GREY)
-    square.paste(picture.resize((width, height), Image.Resampling.BICUBIC), ((size - width) // 2, (size - height) // 2))
-    return square
-
-
-def middle_square(picture: Image.Image, size: int) -> Image.Image:
-    """Return the middle square of a picture in RGB, resized with antialiasing to `size` × `size` pixels."""
-    return ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BICUBIC)
-
-
-def perceptual_hash(picture: Image.Image) -> str:
-    """Return 64 bits of the coarse structure of a picture as 16 hexadecimal digits, or "" for a plain surface.
-
-    The bits compare the lowest 8 × 8 frequencies of a 32 × 32 grey thumbnail with their median (pHash: Zauner,
-    "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
-    """
-    grey = np.asarray(picture.convert("L").resize((32, 32), Image.Resampling.LANCZOS), dtype=np.float32)
-    if grey.std() < 2:
-        return ""
-    low = dctn(grey, norm="ortho")[:8, :8].ravel()
-    return np.packbits(low > np.median(low)).tobytes().hex()
 
 
 def _read_bytes(path: Path) -> bytes:
@@ -157,26 +179,14 @@ def _read_bytes(path: Path) -> bytes:
 
 
 def _prepare(opened: ImageFile.ImageFile, data: bytes, ranges: Mapping[str, Range]) -> Photo:
-    if opened.format == "TIFF" and (reason := why_unsuitable_tiff(data)):
-        raise NotAPhoto(reason)
-    picture: Image.Image = opened
-    depth = None
-    if is_deep(opened):  # asked first, because reading the tags of a PNG loads its pixels
-        picture, depth = to_8_bits(opened, data, ranges)
-    # Pillow turns a TIFF upright when it loads it, and gives its size upright from the start.
-    orientation = 1 if opened.format == "TIFF" else _tag(opened, ExifTags.Base.Orientation)
+    picture, depth = _open_pixels(opened, data, ranges)
+    orientation = _orientation(opened)
     width, height = opened.size[::-1] if orientation in _SIDEWAYS else opened.size
-    if min(width, height) < SMALLEST_SIDE:
-        raise NotAPhoto(f"{width} × {height} pixels: too small, the shorter side needs {SMALLEST_SIDE}")
     if max(width, height) * min(1, SHORTER_SIDE / min(width, height)) > _LONGEST_SIDE:
         raise NotAPhoto(f"{width} × {height} pixels: a strip too long for a photo")
     # Reading a JPEG at 1/2, 1/4 or 1/8 of its size takes a fraction of the time; twice the target keeps it sharp.
     opened.draft(None, (2 * SHORTER_SIDE, 2 * SHORTER_SIDE))
-    picture = _to_rgb(_shrink(picture))
-    picture.info = {}  # Pillow would write the comment that it read
-    # The one tag that is needed: exif_transpose writes back all of EXIF, which fails if it is damaged.
-    picture.getexif()[ExifTags.Base.Orientation] = orientation
-    picture = ImageOps.exif_transpose(picture)
+    picture = _upright(_to_rgb(_shrink(picture)), orientation)
     jpeg = io.BytesIO()
     picture.save(jpeg, "JPEG", quality=95, subsampling=0)
     # The features of a photo are cached by its digest, and another range gives other features.
@@ -195,6 +205,42 @@ def _prepare(opened: ImageFile.ImageFile, data: bytes, ranges: Mapping[str, Rang
         blank=_is_blank(picture),
         depth=depth,
     )
+
+
+def _decode(opened: ImageFile.ImageFile, data: bytes, ranges: Mapping[str, Range]) -> np.ndarray:
+    picture, _ = _open_pixels(opened, data, ranges)
+    picture.load()
+    factor = math.ceil(math.sqrt(picture.width * picture.height / _LARGE))
+    picture = _upright(_to_rgb(picture), _orientation(opened))
+    return np.asarray(picture.reduce(factor) if factor > 1 else picture)
+
+
+def _open_pixels(
+    opened: ImageFile.ImageFile, data: bytes, ranges: Mapping[str, Range]
+) -> tuple[Image.Image, Depth | None]:
+    """Return the picture with 8 bits per channel, and how it came from more; raise NotAPhoto if it is unsuitable."""
+    if opened.format == "TIFF" and (reason := why_unsuitable_tiff(data)):
+        raise NotAPhoto(reason)
+    picture: Image.Image = opened
+    depth = None
+    if is_deep(opened):  # asked first, because reading the tags of a PNG loads its pixels
+        picture, depth = to_8_bits(opened, data, ranges)
+    width, height = opened.size[::-1] if _orientation(opened) in _SIDEWAYS else opened.size
+    if min(width, height) < SMALLEST_SIDE:
+        raise NotAPhoto(f"{width} × {height} pixels: too small, the shorter side needs {SMALLEST_SIDE}")
+    return picture, depth
+
+
+def _orientation(opened: ImageFile.ImageFile) -> Any:
+    # Pillow turns a TIFF upright when it loads it, and gives its size upright from the start.
+    return 1 if opened.format == "TIFF" else _tag(opened, ExifTags.Base.Orientation)
+
+
+def _upright(picture: Image.Image, orientation: Any) -> Image.Image:
+    picture.info = {}  # Pillow would write the comment that it read
+    # The one tag that is needed: exif_transpose writes back all of EXIF, which fails if it is damaged.
+    picture.getexif()[ExifTags.Base.Orientation] = orientation
+    return ImageOps.exif_transpose(picture)
 
 
 def _shrink(picture: Image.Image) -> Image.Image:

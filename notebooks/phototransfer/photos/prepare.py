@@ -55,9 +55,12 @@ class Prepared(Result):
 
     def counts(self) -> pd.DataFrame:
         """Return the number of photos per class and split, with totals."""
-        counts = pd.crosstab(self.photos["label"], self.photos["split"])[list(SPLIT_ORDER)]
+        counts = self._counts()
         counts["total"] = counts.sum(axis=1)
         return pd.concat([counts, counts.sum().to_frame("total").T])  # pandas' own margins allow no class "total"
+
+    def _counts(self) -> pd.DataFrame:
+        return pd.crosstab(self.photos["label"], self.photos["split"])[list(SPLIT_ORDER)]
 
     def summary(self) -> str:
         used, skipped = plural(len(self.photos), "photo"), plural(len(self.skipped), "file")
@@ -76,13 +79,19 @@ class Prepared(Result):
             lines.append(f"{names} in the table of labels without a photo: {shorten_list(self.unmatched, 3)}.")
         return "\n".join(lines)
 
-    def plot(self) -> "Figure":
+    def plot(self, columns: int = 6) -> "Figure":
         """Return a grid of photos, every class in turn, with the size in pixels of the originals."""
         shuffled = self.photos.sample(frac=1, random_state=0)
         in_turn = shuffled.groupby("label").cumcount().sort_values(kind="stable").index
         shown = shuffled.loc[in_turn].head(_GRID_PHOTOS).sort_values("label", kind="stable")
         titles = [f"{short_name(photo.label)}\n{photo.width} × {photo.height}" for photo in shown.itertuples()]
-        return photo_grid(list(shown["path"]), titles)
+        return photo_grid(list(shown["path"]), titles, columns)
+
+    def plot_narrow(self) -> "Figure":
+        return self.plot(columns=2)
+
+    def alt(self) -> str:
+        return f"Photos of {plural(len(self.classes), 'class')}: {shorten_list(self.classes, 20)}."
 
     def advice(self) -> list[str]:
         folders = [relative_to_project(self.source.folder / name) for name in self.layout.without_class]
@@ -93,6 +102,7 @@ class Prepared(Result):
         return {
             "dataset": self.source.name,
             "classes": self.classes,
+            "class_counts": self._counts().to_dict("index"),
             "left_out": self.left_out,
             "reading": self.layout.to_dict(),
             "found": self.found,
