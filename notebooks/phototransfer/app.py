@@ -139,14 +139,13 @@ class LoadedRun:
         return [example for _, example in zip(range(_EXAMPLES), examples, strict=False)]
 
     def description(self) -> str:
-        """Return a sentence on what the model was trained on, and how good it is."""
+        """Return what the model was trained on, and what its run says about how good it is."""
         metrics = files.read_json(self.folder / "metrics.json") or {}
-        counts, accuracy = metrics.get("photos") or {}, (metrics.get("accuracy") or {}).get("test")
+        counts = metrics.get("photos") or {}
         trained = f" on {plural(counts['train'], 'photo')}" if counts.get("train") else ""
         text = f"{metrics.get('backbone', 'The model')}, trained{trained} of {plural(len(self.classes), 'class')}."
-        if accuracy is not None and counts.get("test"):
-            text += f" Of its {plural(counts['test'], 'test photo')}, {accuracy:.0%} are classified correctly."
-        return text
+        # The conclusion and what stands most in its way, not the test score alone, which may be too good.
+        return " ".join([text, *(metrics.get("conclusion") or [])[:2]])
 
 
 class LoadedRuns:

@@ -1,7 +1,7 @@
 """Confidence intervals and tests for counts of correct predictions."""
 
 import numpy as np
-from scipy.stats import binomtest, norm, permutation_test
+import scipy  # loads scipy.stats where it is first used: half a second that most commands need not wait
 
 _DRAWS = 9999  # of a test by random signs: p-values from 0.0001
 
@@ -17,7 +17,7 @@ def wilson(correct: int, total: int, confidence: float = 0.95) -> tuple[float, f
     """
     if total == 0:
         return None
-    interval = binomtest(int(correct), int(total)).proportion_ci(confidence, method="wilson")
+    interval = scipy.stats.binomtest(int(correct), int(total)).proportion_ci(confidence, method="wilson")
     return float(interval.low), float(interval.high)
 
 
@@ -70,7 +70,7 @@ def balanced_interval(correct: np.ndarray, total: np.ndarray, confidence: float 
     correct, total = correct[total > 0], total[total > 0]
     if not len(total):
         return None
-    recall, z = correct / total, float(norm.ppf(0.5 + confidence / 2))
+    recall, z = correct / total, float(scipy.stats.norm.ppf(0.5 + confidence / 2))
     low, high = _wilson_limits(recall, total, z)
     score, effective_total = recall.mean(), len(total) ** 2 / (1 / total).sum()
     lower = score - np.sqrt(np.square(recall - low).sum()) / len(total)
@@ -116,7 +116,7 @@ def mcnemar(correct: np.ndarray, other_correct: np.ndarray) -> float:
     """
     only_first, only_second = int((correct & ~other_correct).sum()), int((other_correct & ~correct).sum())
     differing = only_first + only_second
-    return float(binomtest(only_first, differing).pvalue) if differing else 1.0
+    return float(scipy.stats.binomtest(only_first, differing).pvalue) if differing else 1.0
 
 
 def paired_test(correct: np.ndarray, other_correct: np.ndarray, classes: np.ndarray | None = None) -> float:
@@ -140,7 +140,7 @@ def paired_test(correct: np.ndarray, other_correct: np.ndarray, classes: np.ndar
         return mcnemar(correct, other_correct)
     differences = correct.astype(float) - other_correct.astype(float)
     middle, error = _corrected_gain(differences, weights)
-    return max(sign_flip_test(weights * differences), float(2 * norm.sf(abs(middle) / error)))
+    return max(sign_flip_test(weights * differences), float(2 * scipy.stats.norm.sf(abs(middle) / error)))
 
 
 def sign_flip_test(differences: np.ndarray) -> float:
@@ -155,7 +155,7 @@ def sign_flip_test(differences: np.ndarray) -> float:
     differences = differences[differences != 0]
     if len(differences) < 2:  # one has a p-value of 1
         return 1.0
-    test = permutation_test(
+    test = scipy.stats.permutation_test(
         (differences,),
         lambda values, axis: values.sum(axis=axis),
         permutation_type="samples",
@@ -187,7 +187,7 @@ def paired_gain(
     """
     weights, differences = _weights(before, classes), after.astype(float) - before.astype(float)
     middle, error = _corrected_gain(differences, weights)
-    half = float(norm.ppf(0.5 + confidence / 2)) * error
+    half = float(scipy.stats.norm.ppf(0.5 + confidence / 2)) * error
     return float(weights @ differences), max(-1.0, middle - half), min(1.0, middle + half)
 
 

@@ -321,7 +321,7 @@ def test_in_a_browser(running, tmp_path):
                 chooser.set_input_files(tmp_path / name)
                 expect(shown).to_contain_text("The model answers", timeout=30_000)
                 expect(page.locator("#nearest img")).to_have_count(3)
-                assert page.evaluate("document.querySelector('#photo img').naturalWidth") == 300
+                page.wait_for_function("document.querySelector('#photo img')?.naturalWidth === 300")  # HEIC, too
                 expect(page.locator("#classes")).to_contain_text("<b>cat</b>")
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 clear()

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from phototransfer import files, run
+from phototransfer.paths import CWD_VARIABLE
 from phototransfer.run import given_settings, main
 from phototransfer.settings import check_setting
 
@@ -108,7 +109,7 @@ def test_nothing_slow_is_imported_for_the_message(tmp_path):
 
 
 @pytest.mark.parametrize("name", run.PRESETS)
-def test_a_preset_is_made_of_settings_that_can_be_used_and_what_is_given_wins(name, monkeypatch):
+def test_a_preset_is_made_of_settings_that_can_be_used_and_what_is_given_wins(name):
     for setting, value in run.PRESETS[name].items():
         check_setting(setting, value)
     options = run._with_preset(["-p", "EPOCHS", "3", "--preset", name])
@@ -119,7 +120,8 @@ def test_a_preset_is_made_of_settings_that_can_be_used_and_what_is_given_wins(na
 
 
 @pytest.mark.parametrize("options", [["--preset", "fast"], ["--preset"], ["--preset="]])
-def test_an_unknown_preset_lists_those_there_are(options, capsys):
+def test_an_unknown_preset_lists_those_there_are(options, capsys, monkeypatch):
+    monkeypatch.setenv(CWD_VARIABLE, os.getcwd())  # which the command sets: restored afterwards
     assert run.main(options) == 2
     printed = capsys.readouterr().err
     assert all(name in printed for name in run.PRESETS)

@@ -187,13 +187,15 @@ def grad_cam_examples(
     in_border[width:-width, width:-width] = False
     image = keras.Input((size, size, 3))
     feature_model = keras.Model(image, backbone.model(backbone.preprocess(image), training=False))
+    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]  # one graph, for a last batch of any size too
+    feature_map = tf.function(lambda pixels: feature_model(pixels, training=False), input_signature=signature)
     borders, images, maps = {}, {}, {}
     with progress("Grad-CAM", len(rows)) as bar:
         for start in range(0, len(rows), BATCH):
             batch = rows.iloc[start : start + BATCH]
             pixels = np.stack([read_image(path, size, settings["FIT"]) for path in batch["path"]])
             predicted = batch["predicted"].map(classes.index).to_numpy()
-            heat, probabilities = grad_cam(feature_model.predict_on_batch(pixels.astype(np.float32)), head, predicted)
+            heat, probabilities = grad_cam(feature_map(pixels.astype(np.float32)), head, predicted)
             difference = np.abs(batch["probability"] - probabilities[np.arange(len(batch)), predicted])
             if difference.mean() > _TOLERANCE:
                 raise ValueError(
