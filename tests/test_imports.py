@@ -25,7 +25,7 @@ BASE = {
     "recording": set(),
     "notebook_filter": set(),
     "model_card": {"finding", "stats"},
-    "html_report": {"files", "console", "finding", "paths", "stats"},
+    "html_report": {"files", "console", "finding", "paths", "settings", "stats"},
     "report": {"files", "console", "finding", "html_report", "model_card", "paths", "recording", "stats"},
 }
 USING_MODELS = {"classify", "app"}

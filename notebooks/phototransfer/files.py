@@ -152,6 +152,19 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
             raise write_error(path, path, error) from error
 
 
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the objects in a file of `append_line`; nothing if there is none. A line that was cut off is left out."""
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return
+    for line in lines:
+        with suppress(ValueError):
+            content = json.loads(line)
+            if isinstance(content, dict):
+                yield content
+
+
 def remove_incomplete_line(file: BinaryIO) -> int:
     """Cut off what follows the last line break of an open file, and return the size in bytes that remains."""
     file.seek(0)

@@ -19,6 +19,7 @@ from phototransfer import files
 from phototransfer.console import plural, shorten_list, unwrap_lines
 from phototransfer.finding import QUESTIONS, STATES
 from phototransfer.paths import NARROW
+from phototransfer.settings import COMPUTED, values_in_cell
 from phototransfer.stats import format_share
 
 if TYPE_CHECKING:
@@ -267,14 +268,7 @@ def _settings(
 
 def _assigned(source: str) -> dict[str, Any]:
     """Return the names to which a cell assigns plain values, with the values."""
-    values = {}
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                values[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                continue  # an expression: its value is in metrics.json
-    return values
+    return {name: value for name, value in values_in_cell(source).items() if value is not COMPUTED}
 
 
 def _with_values(source: str, used: Mapping[str, Any]) -> str:

@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import io
-import json
 import os
 import platform
 import textwrap
@@ -476,14 +475,7 @@ def _follow_cells(begin: Callable[[Any], None], end: Callable[[Any], None]) -> N
 def _cell_seconds_of_last_run(settings: Mapping[str, Any]) -> dict[str, float]:
     """Return the seconds of each cell, by `_cell_key`, in the last finished run with the same photos and network."""
     found: dict[str, float] = {}
-    path = files.MODELS / "runs.jsonl"
-    if not path.is_file():
-        return found
-    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
-        try:
-            run = json.loads(line)
-        except ValueError:
-            continue  # a line that was cut off when its run was killed
+    for run in files.read_lines(files.MODELS / "runs.jsonl"):
         used = run.get("settings") or {}
         if all(used.get(name) == settings[name] for name in ("DATASET", "BACKBONE")):
             found |= run.get("cell_seconds") or {}

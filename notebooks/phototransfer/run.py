@@ -23,7 +23,17 @@ from phototransfer import files
 from phototransfer.console import redirected_stderr
 from phototransfer.notebook_filter import PUBLISHED, outputs_hash
 from phototransfer.paths import CWD_VARIABLE, NOTEBOOK, working_folder
-from phototransfer.settings import PRESETS, RULES, TEXT, TEXT_OR_NONE, check_place, check_setting, check_together
+from phototransfer.settings import (
+    COMPUTED,
+    PRESETS,
+    RULES,
+    TEXT,
+    TEXT_OR_NONE,
+    check_place,
+    check_setting,
+    check_together,
+    values_in_cell,
+)
 
 if TYPE_CHECKING:
     import nbformat
@@ -33,7 +43,6 @@ if TYPE_CHECKING:
 _PICTURE = files.PROJECT / "docs" / "predictions.jpg"
 _KERNEL_START_SECONDS = 180  # a busy machine can need this long
 _DEAD_KERNEL = 138  # status with which papermill's command exits when the kernel has died
-_COMPUTED = object()
 #: Errors whose message says what is wrong and what to do; the name of others helps whoever is asked about them.
 _EXPLAINED = ("UnclearFolder", "ValueError", "OSError", "FileNotFoundError")
 
@@ -144,24 +153,17 @@ def _check(given: Mapping[str, Any]) -> None:
         raise ValueError(f"No such setting: {', '.join(unknown)}. The settings are: {', '.join(values)}.")
     values |= given
     for name in RULES:
-        if name in values and values[name] is not _COMPUTED:
+        if name in values and values[name] is not COMPUTED:
             check_setting(name, values[name])
             check_place(name, values[name])
     check_together(values)
 
 
 def _settings_cell() -> dict[str, Any]:
-    """Return the values in the settings cell of the notebook, `_COMPUTED` for those that are not written out."""
+    """Return the values in the settings cell of the notebook, `COMPUTED` for those that are not written out."""
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
     cell = next(cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
-    values: dict[str, Any] = {}
-    for node in ast.parse("".join(cell["source"])).body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            try:
-                values[node.targets[0].id] = ast.literal_eval(node.value)
-            except ValueError:
-                values[node.targets[0].id] = _COMPUTED
-    return values
+    return values_in_cell("".join(cell["source"]))
 
 
 def _run(options: list[str], folder: Path, commit: bool) -> int:

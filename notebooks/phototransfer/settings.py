@@ -1,11 +1,14 @@
 """The settings cell of the notebook: its names, what each value may be, and the values in use."""
 
+import ast
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
 from phototransfer.paths import check_predict, check_relabel, check_weights, find_dataset
 
+#: The value of a setting that is an expression.
+COMPUTED = object()
 #: The network whose weights need no download.
 FALLBACK_BACKBONE = "EfficientNetLite0"
 #: Formats of the setting EXPORT.
@@ -112,6 +115,18 @@ _PLACES: dict[str, Callable[[Any], object]] = {
     "WEIGHTS": check_weights,
     "PREDICT": check_predict,
 }
+
+
+def values_in_cell(source: str) -> dict[str, Any]:
+    """Return the values that the source of a settings cell assigns, `COMPUTED` for those that are not written out."""
+    values: dict[str, Any] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            try:
+                values[node.targets[0].id] = ast.literal_eval(node.value)
+            except ValueError:
+                values[node.targets[0].id] = COMPUTED
+    return values
 
 
 def check_setting(name: str, value: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from phototransfer.files import append_line, atomic_write, locked, read_json, safe_name, write_json
+from phototransfer.files import append_line, atomic_write, locked, read_json, read_lines, safe_name, write_json
 
 
 def test_atomic_write_leaves_the_file_and_nothing_else(tmp_path):
@@ -146,3 +146,11 @@ def test_a_locked_folder_makes_another_process_wait(tmp_path, capsys):
             other.acquire(timeout=0.05)
     with FileLock(tmp_path / ".lock", timeout=0):
         pass
+
+
+def test_lines_that_are_no_objects_are_left_out(tmp_path):
+    assert list(read_lines(tmp_path / "runs.jsonl")) == []
+    append_line(tmp_path / "runs.jsonl", {"run": "a"})
+    with (tmp_path / "runs.jsonl").open("a") as file:
+        file.write('[1]\n3\n{"run": "cut')
+    assert list(read_lines(tmp_path / "runs.jsonl")) == [{"run": "a"}]

@@ -14,8 +14,8 @@ from phototransfer.network.efficientnet_lite import EfficientNetLite0
 from phototransfer.paths import find_path
 from phototransfer.photos.sources import TIMEOUT, socket_timeout
 from phototransfer.report import Result
+from phototransfer.settings import FALLBACK_BACKBONE as FALLBACK
 
-FALLBACK = "EfficientNetLite0"
 #: Sides in pixels that keras.applications documents as each network's own; all others use 224.
 IMAGE_SIZES = {
     **dict.fromkeys(("InceptionV3", "InceptionResNetV2", "Xception"), 299),

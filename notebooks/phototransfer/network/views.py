@@ -7,11 +7,12 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageOps
 
+from phototransfer.photos.decode import PADDING
+
 #: Ranges of the augmentation: degrees, fraction of the side (both directions), fraction of the scale.
 ROTATION, SHIFT, ZOOM = 20, 0.2, 0.2
 #: The middle square that BACKGROUND blanks, as a fraction of the side: half of the area, where most subjects are.
 BLANK = 0.7
-_GREY = 127
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def augmented(count: int, seed: int) -> list[View]:
 def _blank(pixels: np.ndarray, digest: str) -> np.ndarray:
     edge = round(len(pixels) * (1 - BLANK) / 2)
     blanked = pixels.copy()
-    blanked[edge : len(pixels) - edge, edge : len(pixels) - edge] = _GREY
+    blanked[edge : len(pixels) - edge, edge : len(pixels) - edge] = PADDING
     return blanked
 
 

@@ -235,13 +235,8 @@ def _as_written(original: str) -> str:
 
 def _datasets_of_runs() -> dict[str, str]:
     """Return the data set of each finished run: metrics.json is not there while a run of the same name is going on."""
-    datasets = {}
-    with suppress(FileNotFoundError):
-        for line in (files.MODELS / "runs.jsonl").read_text(encoding="utf-8").splitlines():
-            with suppress(ValueError, KeyError, TypeError):
-                finished = json.loads(line)
-                datasets[finished["run"]] = finished["dataset"]
-    return datasets
+    finished = files.read_lines(files.MODELS / "runs.jsonl")
+    return {run["run"]: run["dataset"] for run in finished if "run" in run and "dataset" in run}
 
 
 def _dataset_of_run(folder: Path, finished: dict[str, str]) -> str | None:
