@@ -111,9 +111,12 @@ def _head_functions() -> dict[str, Any]:
     from keras import layers
     from sklearn.utils.class_weight import compute_sample_weight
 
+    from phototransfer import network
+
     namespace: dict[str, Any] = {
         "keras": keras,
         "layers": layers,
+        "network": network,
         "np": np,
         "compute_sample_weight": compute_sample_weight,
     }

@@ -16,6 +16,8 @@ from phototransfer.console import shorten_list
 
 #: The folder in which the command was typed, for a notebook that runs in another one.
 CWD_VARIABLE = "PHOTOTRANSFER_CWD"
+#: Where a command that runs the notebook wants to find the name of the run's folder.
+RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
 NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
 #: Names of data sets that need no folder: they are drawn or downloaded.
 MADE = ("sample", "cats_and_dogs", "stanford_dogs")

@@ -21,7 +21,7 @@ from phototransfer.console import TEXT_WIDTH, shorten_list, wrap_lines
 from phototransfer.finding import CANNOT_TELL, NOT_CHECKED, QUESTIONS, Finding
 from phototransfer.html_report import write_report
 from phototransfer.model_card import model_card
-from phototransfer.paths import NARROW, NOTEBOOK
+from phototransfer.paths import NARROW, NOTEBOOK, RUN_NAME_FILE
 from phototransfer.recording import Recording
 from phototransfer.stats import format_score, format_share
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
-#: Where a runner that started this notebook wants to find the name of the run's folder.
-RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
 #: File in the folder of a run with what new photos are compared with.
 TRAINING_FEATURES = "training_features.npz"
 _LONG_SECONDS = 5.0  # a shorter cell needs no estimate

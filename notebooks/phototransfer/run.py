@@ -9,9 +9,11 @@ and the like wins. `--commit` writes the outputs into the notebook itself.
 import ast
 import base64
 import hashlib
+import importlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ import yaml
 from phototransfer import files
 from phototransfer.console import redirected_stderr
 from phototransfer.notebook_filter import PUBLISHED, outputs_hash
-from phototransfer.paths import CWD_VARIABLE, NOTEBOOK, working_folder
+from phototransfer.paths import CWD_VARIABLE, NOTEBOOK, RUN_NAME_FILE, working_folder
 from phototransfer.settings import (
     COMPUTED,
     PRESETS,
@@ -173,9 +175,9 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
     from papermill.cli import papermill as papermill_command
     from papermill.exceptions import PapermillExecutionError
 
-    from phototransfer.html_report import write_report
-    from phototransfer.report import RUN_NAME_FILE, closing_lines
-
+    # Imported while the kernel works.
+    pages = threading.Thread(target=importlib.import_module, args=["phototransfer.html_report"])
+    pages.start()
     executed, name_file = folder / "notebook.ipynb", folder / "run_name"
     arguments = [str(NOTEBOOK), str(executed), "--cwd", str(NOTEBOOK.parent), "--no-progress-bar"]
     arguments += ["--stdout-file", "-", "--log-level", "ERROR", "--start-timeout", str(_KERNEL_START_SECONDS)]
@@ -196,6 +198,10 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
         print(f"\n{failure}", file=sys.stderr)
         return 1
     run = files.MODELS / name_file.read_text(encoding="utf-8")
+    pages.join()
+    from phototransfer.html_report import write_report
+    from phototransfer.report import closing_lines
+
     notebook = nbformat.read(executed, as_version=4)
     write_report(notebook, run)
     files.move_into_place(folder / "kernel.log", run / "kernel.log")
@@ -221,7 +227,8 @@ def _register_engine() -> str:
         def execute_managed_notebook(cls, nb_man: NotebookExecutionManager, kernel_name: str, **options: Any) -> None:
             path, nb_man.output_path = nb_man.output_path, None
             try:
-                super().execute_managed_notebook(nb_man, kernel_name, **options)
+                # Nothing is left to do for the kernel then, and TensorFlow takes more than a second to end by itself.
+                super().execute_managed_notebook(nb_man, kernel_name, shutdown_kernel="immediate", **options)
             finally:
                 nb_man.output_path = path  # papermill writes it next, after an error too
 

@@ -4,7 +4,9 @@ The photos nearest to each photo, by shape and by the network's features, are re
 not the features, so the result holds for any network, an untrained one too.
 """
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -492,15 +494,21 @@ def _nearest(vectors: list[np.ndarray], rows_by_split: list[np.ndarray]) -> np.n
 
 def _score(squares: np.ndarray, features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     """Return the scores (k, 5) of candidates (k, 3)."""
-    scores = np.empty((len(pairs), len(_SCORES)))
-    with progress("Registering similar photos", len(pairs), unit="pair") as bar:
-        for start in range(0, len(pairs), _PAIRS_PER_BLOCK):
-            block = pairs[start : start + _PAIRS_PER_BLOCK]
-            rows = slice(start, start + len(block))
-            scores[rows, 0] = _cosine(features[block[:, 0]], features[block[:, 1]])
-            scores[rows, 1:] = registration.compare(squares, block)
-            bar.update(len(block))
-    return scores
+
+    def score(block: np.ndarray) -> np.ndarray:
+        cosine = _cosine(features[block[:, 0]], features[block[:, 1]])
+        return np.column_stack([cosine, registration.compare(squares, block)])
+
+    blocks = [pairs[start : start + _PAIRS_PER_BLOCK] for start in range(0, len(pairs), _PAIRS_PER_BLOCK)]
+    scores = [np.empty((0, len(_SCORES)))]
+    with (
+        progress("Registering similar photos", len(pairs), unit="pair") as bar,
+        ThreadPoolExecutor(os.cpu_count()) as threads,
+    ):
+        for of_block in threads.map(score, blocks):
+            scores.append(of_block)
+            bar.update(len(of_block))
+    return np.concatenate(scores)
 
 
 def _unit(rows: np.ndarray, least: float = 1e-12) -> np.ndarray:

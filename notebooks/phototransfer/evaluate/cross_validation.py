@@ -20,7 +20,7 @@ from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
 
 if TYPE_CHECKING:  # importing them imports TensorFlow
     from phototransfer.network.features import Features
-    from phototransfer.network.training import BuildHead, FitHead
+    from phototransfer.network.training import BuildHead, FitHead, HeadTrainer
 
 _LARGE = 0.10  # scores agree if a larger difference would have been noticed
 
@@ -39,6 +39,7 @@ class CrossValidator:
     fit_head: "FitHead"
     settings: Mapping[str, Any]
     _configured: dict[tuple[str, bytes], np.ndarray] = field(init=False, default_factory=dict, repr=False)
+    _trainers: "dict[str, HeadTrainer]" = field(init=False, default_factory=dict, repr=False)
 
     @property
     def folds(self) -> Folds | None:
@@ -64,16 +65,24 @@ class CrossValidator:
 
         `settings` are those of the head (default: the configured ones), `parts` the folds to use (default: all).
         """
-        from phototransfer.network.training import HeadTrainer
-
         settings = dict(self.settings if settings is None else settings)
         plain, augmented = self.features.plain[folds.rows], self.features.augmented[: settings["AUGMENTATIONS"]]
         features = replace(self.features, plain=plain, augmented=augmented[:, folds.rows])
-        trainer = HeadTrainer(self.build_head, self.fit_head, features.size, len(folds.classes), settings)
+        trainer = self._trainer(len(folds.classes), settings)
         for fold in folds.folds if parts is None else parts:
             train, val = features.training(fold.train, folds.labels), (plain[fold.val], folds.labels[fold.val])
             seed = (settings["SEED"] + fold.number) % 2**32
             yield fold, trainer.predict(train=train, val=val, x=plain[fold.test], seed=seed)
+
+    def _trainer(self, n_classes: int, settings: Mapping[str, Any]) -> "HeadTrainer":
+        """Return the trainer of a head; the latest one is kept, because its first training has to be traced."""
+        from phototransfer.network.training import HeadTrainer
+
+        key = repr((n_classes, sorted(settings.items())))
+        if key not in self._trainers:
+            self._trainers.clear()
+            self._trainers[key] = HeadTrainer(self.build_head, self.fit_head, self.features.size, n_classes, settings)
+        return self._trainers[key]
 
     def out_of_fold(self, folds: Folds, *, bar: "tqdm[Any]", **options: Any) -> np.ndarray:
         """Return the probabilities of each photo by the head of its fold, float32 (n, classes), as `predict_folds`."""

@@ -6,6 +6,7 @@ from phototransfer.network.complete_model import complete_model
 from phototransfer.network.export import export_model
 from phototransfer.network.features import Features, extract
 from phototransfer.network.fine_tuning import fine_tune, is_kept, predict
+from phototransfer.network.fitting import fit
 from phototransfer.network.grad_cam import grad_cam_examples
 from phototransfer.network.novelty import measure_novelty
 from phototransfer.network.saved_model import check_saved_model
@@ -21,6 +22,7 @@ __all__ = [
     "export_model",
     "extract",
     "fine_tune",
+    "fit",
     "grad_cam_examples",
     "is_kept",
     "load_backbone",

@@ -24,6 +24,7 @@ from phototransfer.photos.depth import Range
 from phototransfer.photos.walk import is_hidden, made_by_system, walk
 from phototransfer.report import TRAINING_FEATURES
 
+_FEW = 8
 _THREADS = 4  # a photo of 50 megapixels takes 600 MB in each
 _EMPTY: Mapping[str, Any] = dict.fromkeys(("file", "label", "probability", "unlike", "nearest", "reason"))
 
@@ -97,7 +98,8 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path, announc
             batch = files[start : start + BATCH]
             seen = list(threads.map(lambda file: _read_seen(model, file), batch))
             # For a few photos, compiling the model takes longer than running it without.
-            answers = iter(_examine([photo for photo, _ in seen if photo is not None], model, len(files) > BATCH))
+            compiled = len(files) > _FEW
+            answers = iter(_examine([photo for photo, _ in seen if photo is not None], model, compiled))
             for (_, name, _), (photo, reason) in zip(batch, seen, strict=True):
                 row = {**_EMPTY, "file": name, "reason": reason}
                 rows.append(row if photo is None else row | next(answers).to_row(classes))
