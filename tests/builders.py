@@ -105,7 +105,7 @@ def save_tiny_run(folder: Path, pictures: Sequence[Image.Image], labels: Sequenc
 
 
 @cache
-def _head_functions() -> dict[str, Any]:
+def head_functions() -> dict[str, Any]:
     """Run the cells of the notebook that define `build_head` and `fit_head`, and those that import what they use."""
     import keras
     from keras import layers
@@ -137,12 +137,12 @@ def notebook_cell(text: str) -> str:
 
 def build_head(n_features: int, n_classes: int, settings: Any) -> Any:
     """Call the notebook's own `build_head`."""
-    return _head_functions()["build_head"](n_features, n_classes, settings)
+    return head_functions()["build_head"](n_features, n_classes, settings)
 
 
 def fit_head(head: Any, train: Any, val: Any, settings: Any) -> Any:
     """Call the notebook's own `fit_head`."""
-    return _head_functions()["fit_head"](head, train, val, settings)
+    return head_functions()["fit_head"](head, train, val, settings)
 
 
 def features_of(plain: np.ndarray, augmented: np.ndarray | None = None, background: Callable | None = None) -> Any:

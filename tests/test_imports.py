@@ -22,6 +22,7 @@ BASE = {
     "paths": {"files", "console"},
     "settings": {"paths"},
     "finding": set(),
+    "stored": {"files"},
     "recording": set(),
     "notebook_filter": set(),
     "model_card": {"finding", "stats"},

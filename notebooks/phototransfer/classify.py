@@ -134,7 +134,10 @@ def _find_photos(text: str, until_the_end: contextlib.ExitStack) -> Iterator[_Ph
     elif glob.has_magic(text):
         yield from _matches(path)
     else:
-        raise FileNotFoundError(f"There is no photo, folder or archive {text!r} in {working_folder()}.")
+        raise FileNotFoundError(
+            f"There is no photo, folder or archive {text!r} in {working_folder()}. For several photos, name their "
+            "folder or a pattern in quotes, such as 'holiday/*.jpg'."
+        )
 
 
 @contextlib.contextmanager

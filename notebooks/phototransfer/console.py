@@ -89,8 +89,22 @@ class _CostBar(tqdm):  # type: ignore[misc]
         return {**super().format_dict, "steps": f"{self._steps}/{len(self._done) - 1}"}
 
     def update(self, n: float | None = 1) -> bool | None:
-        self._steps += int(n or 0)
-        return super().update(self._done[self._steps] - self.n)
+        return super().update(self.advance(int(n or 0)))
+
+    def advance(self, steps: int) -> float:
+        """Count steps, and return their cost."""
+        self._steps += steps
+        return self._done[self._steps] - self.n
+
+
+def skip_steps(bar: "tqdm[Any]", steps: int) -> None:
+    """Count steps as done whose results were known: the time left follows from the others."""
+    if bar.disable:
+        return
+    done = bar.advance(steps) if isinstance(bar, _CostBar) else steps
+    for counter in ("n", "initial", "last_print_n"):
+        setattr(bar, counter, getattr(bar, counter) + done)
+    bar.refresh()
 
 
 def _bar_options(description: str, unit: str, count: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from phototransfer import files
 from phototransfer.console import plural, shorten_list, unwrap_lines
-from phototransfer.finding import QUESTIONS, STATES
+from phototransfer.finding import FOUND, QUESTIONS, STATES
 from phototransfer.paths import NARROW
 from phototransfer.settings import COMPUTED, values_in_cell
 from phototransfer.stats import format_share
@@ -146,8 +146,9 @@ def _answer(metrics: Mapping[str, Any], run: Path, alt_texts: Mapping[str, str])
         }
         for name, line in verdicts.items()
     ]
-    first = [row for row, name in zip(rows, verdicts, strict=True) if name in _FIRST_QUESTIONS]
-    others = [row for row, name in zip(rows, verdicts, strict=True) if name not in _FIRST_QUESTIONS]
+    shown = [name in _FIRST_QUESTIONS or states.get(name) == FOUND for name in verdicts]
+    first = [row for row, is_shown in zip(rows, shown, strict=True) if is_shown]
+    others = [row for row, is_shown in zip(rows, shown, strict=True) if not is_shown]
     examples, mistakes, mistake_count = _pictures(run)
     confusion = run / "figures" / "confusion.png"
     # The folder can have figures of an earlier run with the same name.

@@ -92,17 +92,17 @@ def embed_colours(pictures: list[np.ndarray]) -> np.ndarray:
 def colour_features(photos: pd.DataFrame) -> SimpleNamespace:
     """Return what `find_duplicates` needs of Features."""
     plain = embed_colours([np.asarray(Image.open(path)) for path in photos["path"]])
-    return SimpleNamespace(plain=plain, embed=embed_colours)
+    return SimpleNamespace(plain=plain, embed=embed_colours, results=None)
 
 
 def random_features(photos: pd.DataFrame) -> SimpleNamespace:
     """Return nearly the same features for all photos, as of a network with random weights."""
     plain = 50 + np.random.default_rng(0).normal(size=(len(photos), 48)).astype(np.float32)
-    return SimpleNamespace(plain=plain, embed=embed_colours)
+    return SimpleNamespace(plain=plain, embed=embed_colours, results=None)
 
 
 def constant_features(photos: pd.DataFrame) -> SimpleNamespace:
-    return SimpleNamespace(plain=np.ones((len(photos), 48), np.float32), embed=embed_colours)
+    return SimpleNamespace(plain=np.ones((len(photos), 48), np.float32), embed=embed_colours, results=None)
 
 
 class Album:
@@ -201,7 +201,7 @@ class TestDuplicates:
     def test_have_the_similarity_of_the_picture_turned_back(self, photos):
         photos.add(CHANGES["rotated by 90°"][0](bundled("chelsea.png")), "turned", "test")
         table, embed = photos.table(), Mock(side_effect=embed_colours)
-        features = SimpleNamespace(plain=colour_features(table).plain, embed=embed)
+        features = SimpleNamespace(plain=colour_features(table).plain, embed=embed, results=None)
         duplicates = find_duplicates(table, features, SETTINGS)
         pair = duplicates.pairs.iloc[0]
         candidates = duplicates.candidates.set_index(["a", "b"])

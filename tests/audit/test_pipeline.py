@@ -25,6 +25,8 @@ from phototransfer.report import Skipped
 class PixelFeatures:
     """Features that need no network: a few coarse pixels."""
 
+    results = None
+
     def __init__(self, pictures):
         self.plain = self.embed([np.asarray(picture) for picture in pictures])
 

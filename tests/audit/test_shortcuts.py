@@ -34,7 +34,7 @@ def check(monkeypatch):
     ):
         monkeypatch.setattr(shortcuts, "_PERMUTATIONS", 199 if planted > 3 else 99)
         monkeypatch.setattr(shortcuts, "_PLANTED", planted)  # takes most of the time
-        monkeypatch.setattr(shortcuts, "measure_properties", lambda photos: measured)
+        monkeypatch.setattr(shortcuts, "measure_properties", lambda photos, results: measured)
         if not effects:  # they take most of the time that is left
             monkeypatch.setattr(shortcuts, "_estimate_effects", lambda *_: (pd.DataFrame(), {}, 0.0))
         photos = photo_table(list(labels), groups=groups)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from phototransfer.console import progress_by_cost
+from phototransfer.console import progress, progress_by_cost, skip_steps
 
 SECONDS = 1000.0  # so long that a pause of the machine does not matter
 
@@ -34,3 +34,17 @@ def test_steps_that_cost_nothing_count_and_a_bar_without_steps_shows_nothing(cap
     with progress_by_cost("Heads", [], unit="training"):
         pass
     assert capsys.readouterr().out == ""
+
+
+def test_steps_whose_results_were_known_do_not_change_the_time_of_the_others():
+    by_cost = progress_by_cost("Heads", [6, 6, 2, 2], unit="training")
+    by_count = progress("Heads", 4, unit="training")
+    for bar in (by_cost, by_count):
+        with bar:
+            skip_steps(bar, 2)
+            bar.update()
+            bar.start_t -= SECONDS
+            assert seconds_left(bar) == pytest.approx(SECONDS, rel=0.02)
+            assert "3/4 training" in str(bar)
+            bar.update()
+            assert "4/4 training" in str(bar)

@@ -326,9 +326,9 @@ def test_in_a_browser(running, tmp_path):
                 assert page.evaluate("document.documentElement.scrollWidth") <= width
                 clear()
             chooser.set_input_files(tmp_path / "text.jpg")
-            expect(shown).to_contain_text("not a picture")
+            expect(shown).to_contain_text("not a picture", timeout=30_000)
             chooser.set_input_files(tmp_path / "large.png")
-            expect(shown).to_contain_text("50 megapixels")
+            expect(shown).to_contain_text("50 megapixels", timeout=30_000)
             page.locator("#examples button").first.click()
             expect(shown).to_contain_text("The class of this test photo is dog", timeout=30_000)
 

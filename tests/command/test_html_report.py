@@ -16,6 +16,7 @@ from PIL import Image
 from builders import draw
 from phototransfer import files
 from phototransfer.console import TEXT_WIDTH, unwrap_lines, wrap_lines
+from phototransfer.finding import QUESTIONS
 from phototransfer.html_report import write_report
 from phototransfer.paths import NARROW
 
@@ -331,3 +332,13 @@ lines = st.one_of(
 def test_unwrapping_is_the_inverse_of_wrapping(text):
     original = "\n".join(text)
     assert unwrap_lines(wrap_lines(original)) == original.rstrip("\n")
+
+
+@pytest.mark.parametrize(("line", "hidden"), [("found: width 0.99", False), ("nothing found", True)])
+def test_a_check_that_found_something_is_not_hidden(project, line, hidden):
+    verdict = CHECKS | {"files": line}
+    states = {name: text.partition(":")[0] for name, text in verdict.items()}
+    write_metrics(project / "models" / "first", verdict=verdict, states=states)
+    page = page_of(project, notebook())
+    question = QUESTIONS["files"]
+    assert (page.source.index(question) > page.source.index(" more check")) == hidden

@@ -138,7 +138,7 @@ def test_other_photos_are_counted_and_never_mixed(models, change):
     assert result.best is None
     assert list(result.runs["run"]) == ["new"]
     assert result.elsewhere == {change.get("dataset", "pets"): 1}
-    assert f"runs 1 on {change.get('dataset', 'pets')}." in result.summary()
+    assert f"1 run on {change.get('dataset', 'pets')}." in result.summary()
 
 
 def test_photos_of_runs_without_digests_are_matched_by_name(models):

@@ -25,6 +25,7 @@ from phototransfer.photos.registration import DUPLICATE, SAME_SCENE
 from phototransfer.photos.splits import assign_splits, connected
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, wilson
+from phototransfer.stored import stored
 from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
 
 if TYPE_CHECKING:
@@ -285,7 +286,7 @@ def find_duplicates(photos: pd.DataFrame, features: "Features", settings: Mappin
     if len(photos) != len(features.plain):
         raise ValueError(f"features must have one row per photo, got {len(features.plain)} for {len(photos)} photos")
     photos = _restore_dropped(photos)
-    candidates = _compare_candidates(photos, features.plain)
+    candidates = _compare_candidates(photos, features)
     pairs = _confirmed_pairs(photos, features, candidates)
     return Duplicates(photos, pairs, candidates, drop=settings["DUPLICATES"] == "drop")
 
@@ -397,16 +398,17 @@ def _duplicate_of(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
     return names
 
 
-def _compare_candidates(photos: pd.DataFrame, features: np.ndarray) -> pd.DataFrame:
+def _compare_candidates(photos: pd.DataFrame, features: "Features") -> pd.DataFrame:
     """Return the candidate pairs with their scores, as described in `Duplicates`."""
     squares = registration.grey_squares(list(photos["path"]), registration.SIDE)
     rows = pd.Series(np.arange(len(photos)))
     first_with_bytes = rows.groupby(photos["digest"].to_numpy()).transform("first").to_numpy()
     same_bytes = np.stack([first_with_bytes, rows, np.zeros_like(rows)], axis=1)[first_with_bytes < rows]
-    pairs = _nearest_pairs(squares, features, photos["split"].to_numpy())
+    pairs = _nearest_pairs(squares, features.plain, photos["split"].to_numpy())
     pairs = np.unique(np.concatenate([pairs, same_bytes]), axis=0)
     table = pd.DataFrame(pairs, columns=["a", "b", "orientation"])
-    table[_SCORES] = _score(squares, features, pairs)
+    depends_on = {"squares": squares, "features": features.plain, "pairs": pairs}
+    table[_SCORES], _ = stored(features.results, depends_on, lambda: _score(squares, features.plain, pairs))
     # Files with equal bytes are duplicates even if they show nothing to register.
     equal = (first_with_bytes[table["b"]] == table["a"]) & (table["orientation"] == 0)
     table.loc[equal, _SCORES[1:]] = 1.0

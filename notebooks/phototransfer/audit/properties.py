@@ -10,7 +10,9 @@ from PIL import Image
 from scipy.ndimage import laplace
 
 from phototransfer.console import progress
+from phototransfer.files import stamp
 from phototransfer.photos.decode import middle_square
+from phototransfer.stored import stored
 
 _SIZE = 224  # pixels: what most networks read, and enough for all that is measured here
 _TILES = 32  # per side, of 7 × 7 pixels: enough for mean colours
@@ -44,14 +46,22 @@ BACKGROUND = "background"  # one more property: the features of the photos with 
 NAMES = FILE_PROPERTIES | PICTURE_PROPERTIES | {BACKGROUND: "background (middle blanked)"}
 
 
-def measure_properties(photos: pd.DataFrame) -> pd.DataFrame:
+def measure_properties(photos: pd.DataFrame, results: Path | None = None) -> pd.DataFrame:
     """Return FILE_PROPERTIES and PICTURE_PROPERTIES, row for row with `photos`.
+
+    What was measured in an earlier run is read from the folder `results`.
 
     All are float (hour: 0 to 24, date: days since 1970) but format and camera; NaN or None where a file has no entry.
     """
-    with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow and NumPy work outside of the interpreter lock
-        rows = list(progress("Measuring", len(photos), threads.map(_measure_path, photos["path"])))
-    pictures = pd.DataFrame(rows, columns=list(PICTURE_PROPERTIES), index=photos.index, dtype=float)
+
+    def measure() -> np.ndarray:
+        with ThreadPoolExecutor(os.cpu_count()) as threads:  # Pillow and NumPy work outside of the interpreter lock
+            rows = list(progress("Measuring", len(photos), threads.map(_measure_path, photos["path"])))
+        return pd.DataFrame(rows, columns=list(PICTURE_PROPERTIES), dtype=float).to_numpy()
+
+    depends_on = {"paths": photos["path"].tolist(), "files": [stamp(Path(path)) for path in photos["path"]]}
+    rows, _ = stored(results, depends_on, measure)
+    pictures = pd.DataFrame(rows, columns=list(PICTURE_PROPERTIES), index=photos.index)
     return pd.concat([file_properties(photos), pictures], axis=1)
 
 

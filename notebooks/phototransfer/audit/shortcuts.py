@@ -321,7 +321,7 @@ def check_shortcuts(photos: pd.DataFrame, features: "Features", settings: Mappin
     sample = permutation.make_sample(photos)
     if sample is None:
         return Skipped("shortcuts", f"{CANNOT_TELL.capitalize()}, too few photos: two classes need two different ones.")
-    measured = measure_properties(photos)
+    measured = measure_properties(photos, features.results)
     with permutation.one_blas_thread():
         tests, power = _test_properties(measured, features.background(), sample, settings["SEED"])
         flagged = list(tests.loc[tests["flagged"], "property"])

@@ -80,8 +80,8 @@ class RunComparison(Result):
                 f"other on {self.lost}: this run is {self.state} (McNemar's exact test, {p_value})."
             )
         if self.elsewhere:
-            counts = [f"{count} on {dataset}" for dataset, count in sorted(self.elsewhere.items())]
-            lines.append(f"Not compared, because they have other test photos: runs {', '.join(counts)}.")
+            counts = [f"{plural(count, 'run')} on {dataset}" for dataset, count in sorted(self.elsewhere.items())]
+            lines.append(f"Not compared, because they have other test photos: {', '.join(counts)}.")
         if self.unusable:
             lines.append(f"Not used: {'; '.join(self.unusable)}.")
         return "\n".join(lines)

@@ -1,6 +1,6 @@
 """Cross-validation of the configured head, and the trainings that other results on the same folds use."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from phototransfer.console import plural, progress
+from phototransfer.console import plural, progress, skip_steps
 from phototransfer.evaluate.folds import ACCURACY, Fold, Folds, make_folds, too_few_photos
 from phototransfer.evaluate.results import ClassCounts
 from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import difference_interval, format_share, mean_recall, wilson
+from phototransfer.stored import WITHOUT_EFFECT, stored
 from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
 
 if TYPE_CHECKING:  # importing them imports TensorFlow
@@ -55,7 +56,7 @@ class CrossValidator:
         """Return a result that says why there are no folds."""
         n_folds = self.settings["CV_FOLDS"]
         if not n_folds:
-            return Skipped(name, "Cross-validation and what needs its folds is off (CV_FOLDS = 0).")
+            return Skipped(name, "This needs cross-validation, which is off (CV_FOLDS = 0): CV_FOLDS = 5 turns it on.")
         return Skipped(name, too_few_photos(n_folds))
 
     def predict_folds(
@@ -84,13 +85,60 @@ class CrossValidator:
             self._trainers[key] = HeadTrainer(self.build_head, self.fit_head, self.features.size, n_classes, settings)
         return self._trainers[key]
 
-    def out_of_fold(self, folds: Folds, *, bar: "tqdm[Any]", **options: Any) -> np.ndarray:
-        """Return the probabilities of each photo by the head of its fold, float32 (n, classes), as `predict_folds`."""
-        probabilities = np.zeros((len(folds.labels), len(folds.classes)), dtype=np.float32)
-        for fold, of_test in self.predict_folds(folds, **options):
-            probabilities[fold.test] = of_test
-            bar.update()
+    def out_of_fold(
+        self,
+        folds: Folds,
+        *,
+        bar: "tqdm[Any]",
+        settings: Mapping[str, Any] | None = None,
+        parts: Sequence[Fold] | None = None,
+    ) -> np.ndarray:
+        """Return the probabilities of each photo by the head of its fold, float32 (n, classes), as `predict_folds`.
+
+        Those of an earlier run are used where nothing has changed that they depend on.
+        """
+
+        def train() -> np.ndarray:
+            probabilities = np.zeros((len(folds.labels), len(folds.classes)), dtype=np.float32)
+            for fold, of_test in self.predict_folds(folds, settings=settings, parts=parts):
+                probabilities[fold.test] = of_test
+                bar.update()
+            return probabilities
+
+        probabilities, known = self.stored(train, folds, settings=settings, parts=parts)
+        if known:
+            skip_steps(bar, len(parts or folds.folds))
         return probabilities
+
+    def stored(
+        self,
+        compute: Callable[[], np.ndarray],
+        folds: Folds,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        parts: Sequence[Fold] | None = None,
+        model: str = "head",
+    ) -> tuple[np.ndarray, bool]:
+        """Return what `compute` returns for a model on these folds, or what it returned in an earlier run: `stored`.
+
+        It may depend on the photos' features, labels and groups, on the folds, the settings, and the functions of the
+        notebook.
+        """
+        import keras
+
+        settings = self.settings if settings is None else settings
+        used = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
+        depends_on = {
+            "model": model,
+            "functions": [self.build_head, self.fit_head],
+            "settings": used,
+            "features": self.features.plain[folds.rows],
+            "augmented": self.features.augmented[: used.get("AUGMENTATIONS", 0), folds.rows],
+            "labels": [folds.labels, folds.groups],
+            "folds": [[fold.number, fold.train, fold.val, fold.test] for fold in parts or folds.folds],
+            "numbers": [keras.config.floatx(), keras.config.dtype_policy().name],
+        }
+        return stored(self.features.results, depends_on, compute)
 
     def configured_probabilities(self, folds: Folds) -> np.ndarray:
         """Return `out_of_fold` of the configured head, trained once for the same folds and current settings."""

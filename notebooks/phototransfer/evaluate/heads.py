@@ -19,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from phototransfer.console import plural, progress_by_cost
+from phototransfer.console import plural, progress_by_cost, skip_steps
 from phototransfer.evaluate.cross_validation import CrossValidator, score_table
 from phototransfer.evaluate.folds import Folds, assign_folds
 from phototransfer.finding import BORDERLINE
@@ -168,12 +168,12 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
     if folds is None:
         return validator.skipped(HeadComparison.name)
     own, configured = list(validator.settings["HEAD"]), folds.correct(validator.configured_probabilities(folds))
-    heads, x, correct = _heads(own), validator.features.plain[folds.rows], {}
-    costs = _expected_seconds(folds, x.shape[1], [head for head in heads if head != own])
+    heads, correct = _heads(own), {}
+    costs = _expected_seconds(folds, validator.features.size, [head for head in heads if head != own])
     with progress_by_cost("Simpler and deeper heads", costs, unit="training") as bar:
-        for model, build in _SIMPLE.items():
-            correct[model] = _cross_validate(folds, x, build, bar=bar)
-        on_both = _cross_validate(folds, x, _SIMPLE[LOGISTIC], bar=bar, with_validation=True)
+        for model in _SIMPLE:
+            correct[model] = _cross_validate(validator, folds, model, bar=bar)
+        on_both = _cross_validate(validator, folds, LOGISTIC, bar=bar, with_validation=True)
         for head in heads:
             name = _model_name(head)
             if head == own:
@@ -196,7 +196,7 @@ def _expected_seconds(folds: Folds, n_features: int, heads: Sequence[Sequence[in
     seconds = [*(simple[model] for model in _SIMPLE), logistic]
     for head in heads:
         parameters = sum(inputs * units for inputs, units in pairwise([n_features, *head, n_classes]))
-        seconds.append(0.005 * rows * (1 + 0.5 * len(head) + 0.6e-6 * parameters))
+        seconds.append(0.002 * rows * (1 + 0.5 * len(head) + 0.6e-6 * parameters))
     return [each for each in seconds for _ in folds.folds]
 
 
@@ -233,17 +233,25 @@ def _compare(
 
 
 def _cross_validate(
-    folds: Folds, x: np.ndarray, build: Callable[..., Any], *, bar: "tqdm[Any]", with_validation: bool = False
+    validator: CrossValidator, folds: Folds, name: str, *, bar: "tqdm[Any]", with_validation: bool = False
 ) -> np.ndarray:
-    """Fit `build(y, groups)` once per fold; return for each representative photo whether it is predicted correctly."""
-    probabilities = np.zeros((len(x), len(folds.classes)))
-    with threadpool_limits(1, user_api="blas"):  # many small matrices: threads would wait for each other
-        for fold in folds.folds:
-            train = np.sort(np.concatenate([fold.train, fold.val])) if with_validation else fold.train
-            model = build(folds.labels[train], folds.groups[train])
-            predicted = model.fit(x[train], folds.labels[train]).predict(x[fold.test])
-            probabilities[fold.test, predicted] = 1
-            bar.update()
+    """Fit a model of _SIMPLE once per fold; return for each representative photo whether it is predicted correctly."""
+    x = validator.features.plain[folds.rows]
+
+    def fit() -> np.ndarray:
+        probabilities = np.zeros((len(x), len(folds.classes)))
+        with threadpool_limits(1, user_api="blas"):  # many small matrices: threads would wait for each other
+            for fold in folds.folds:
+                train = np.sort(np.concatenate([fold.train, fold.val])) if with_validation else fold.train
+                model = _SIMPLE[name](folds.labels[train], folds.groups[train])
+                predicted = model.fit(x[train], folds.labels[train]).predict(x[fold.test])
+                probabilities[fold.test, predicted] = 1
+                bar.update()
+        return probabilities
+
+    probabilities, known = validator.stored(fit, folds, model=f"{name}, {with_validation}", settings={})
+    if known:
+        skip_steps(bar, folds.n_folds)
     return folds.correct(probabilities)
 
 

@@ -53,6 +53,7 @@ class Features(Result):
     engine: str = ""
     computed: int = 0
     fit: str = "crop"
+    results: Path | None = None  #: folder in which results that depend on these features are kept
     cut_off: float | None = None  #: mean fraction of the photos outside their middle square, None if not known
 
     @property
@@ -138,6 +139,7 @@ def extract(
         engine=engine,
         computed=computed,
         fit=fit,
+        results=cache / "results",
         cut_off=mean_cut_off(photos),
     )
 
