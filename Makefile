@@ -2,8 +2,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 NOTEBOOK := notebooks/transfer_learning.ipynb
+# What is imported is compiled then; compiling all that is installed takes a quarter of a gigabyte and half a minute.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
 
-.PHONY: run classify app lab test test-all check bench notebook clean
+.PHONY: run classify app lab gpu test test-all check bench notebook clean
 
 # Relative paths start where the command was typed. With -C, make changes the folder, and says so in its flags.
 run classify app: export PHOTOTRANSFER_CWD = $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
@@ -32,6 +34,12 @@ lab: .venv/run.done
 	$(BIN)/jupyter lab --ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/$(NOTEBOOK); \
 	if git diff --quiet -- $(NOTEBOOK) 2>/dev/null; then git add $(NOTEBOOK); fi
 
+# TensorFlow with CUDA, some gigabytes, for an NVIDIA GPU on Linux
+gpu: .venv/run.done
+	$(BIN)/python -m pip uninstall --quiet --yes tensorflow-cpu
+	$(INSTALL) -r requirements-gpu.txt
+	touch .venv/gpu.done
+
 test: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0 -m "not slow"
 
@@ -55,15 +63,16 @@ notebook: .venv/run.done
 .venv/run.done: requirements.txt pyproject.toml
 	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python 3.11, 3.12 or 3.13 is needed (TensorFlow has no other wheels); this is %d.%d. Try: make PYTHON=python3.12" % v)'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(INSTALL) -e .
 	touch $@
+	if test -e .venv/gpu.done; then $(MAKE) gpu; fi
 
 .venv/app.done: requirements-app.txt .venv/run.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-app.txt
+	$(INSTALL) -r requirements-app.txt
 	touch $@
 
 .venv/test.done: requirements-test.txt requirements-app.txt requirements-export.txt .venv/run.done
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-test.txt
+	$(INSTALL) -r requirements-test.txt
 	touch $@
 
 clean:

@@ -13,6 +13,9 @@ from PIL import Image
 
 from builders import draw
 
+# Tests run in two processes already.
+os.environ.setdefault("PHOTOTRANSFER_PROCESSES", "0")
+
 # The same cases on every machine, however busy it is.
 settings.register_profile("here", deadline=None, derandomize=True, max_examples=30)
 settings.load_profile("here")

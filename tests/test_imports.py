@@ -22,12 +22,14 @@ BASE = {
     "paths": {"files", "console"},
     "settings": {"paths"},
     "finding": set(),
-    "stored": {"files"},
+    "libraries": set(),
+    "processes": {"console"},
+    "stored": {"files", "libraries"},
     "recording": set(),
     "notebook_filter": set(),
     "model_card": {"finding", "stats"},
     "html_report": {"files", "console", "finding", "paths", "settings", "stats"},
-    "report": {"files", "console", "finding", "html_report", "model_card", "paths", "recording", "stats"},
+    "report": {"files", "console", "finding", "html_report", "libraries", "model_card", "paths", "recording", "stats"},
 }
 USING_MODELS = {"classify", "app"}
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}

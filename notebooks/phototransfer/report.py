@@ -1,7 +1,6 @@
 """One run: its folder in models/, and everything that is shown, recorded and saved in it."""
 
 import hashlib
-import importlib.metadata
 import io
 import os
 import platform
@@ -20,6 +19,7 @@ from phototransfer import files
 from phototransfer.console import TEXT_WIDTH, shorten_list, wrap_lines
 from phototransfer.finding import CANNOT_TELL, NOT_CHECKED, QUESTIONS, Finding
 from phototransfer.html_report import write_report
+from phototransfer.libraries import instruction_sets, versions
 from phototransfer.model_card import model_card
 from phototransfer.paths import NARROW, NOTEBOOK, RUN_NAME_FILE
 from phototransfer.recording import Recording
@@ -29,9 +29,10 @@ if TYPE_CHECKING:
     import keras
     from matplotlib.figure import Figure
 
-_PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
+_LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow", "pillow-heif", "matplotlib")
 #: File in the folder of a run with what new photos are compared with.
 TRAINING_FEATURES = "training_features.npz"
+_SHOWN_FIRST = "verdict"  #: the result that figures wait for
 _LONG_SECONDS = 5.0  # a shorter cell needs no estimate
 _CALLBACKS = "_phototransfer_callbacks"
 _ALT_LENGTH = 400  # characters: a screen reader reads all of it
@@ -168,6 +169,9 @@ class Report:
         self._announce()
         # A runner has the executed notebook itself. Recorded first, so that what is printed before a cell is in it.
         self._recording = None if RUN_NAME_FILE in os.environ else Recording.start()
+        self._waiting: list[tuple[Result, Figure, Callable[..., Any]]] | None = (
+            [] if RUN_NAME_FILE in os.environ else None
+        )
         self._cell_seconds: dict[str, float] = {}
         self._last_cell_seconds = _cell_seconds_of_last_run(settings)
         _follow_cells(self._begin_cell, self._end_cell)
@@ -201,13 +205,10 @@ class Report:
         ]
         if text := "\n".join(filter(None, [*answers, result.summary()])):
             print(wrap_lines(text))
-        figure = result.plot() if self.settings["FIGURES"] else None
-        if figure is not None:
-            self._show_figure(name, figure, result.alt())
-            narrow = self.folder / "figures" / f"{name}{NARROW}.png"
-            narrow.unlink(missing_ok=True)
-            if (narrow_figure := result.plot_narrow()) is not None:
-                _save_figure(narrow_figure, narrow)
+        if self.settings["FIGURES"]:
+            self._show_figure(result)
+        if name == _SHOWN_FIRST:
+            self._draw_waiting()
         _hide_as_cell_value(type(result))
         self._start_clock()
         return result
@@ -342,17 +343,44 @@ class Report:
         seconds = {"prepare" if name == "photos" else name: taken for name, taken in self._seconds.items()}
         return seconds | {"total": round(time.perf_counter() - self._began, 2)}
 
-    def _show_figure(self, name: str, figure: "Figure", alt: str) -> None:
-        from IPython.display import Image as DisplayedImage
+    def _show_figure(self, result: Result) -> None:
+        """Draw a result's figure, or leave its place empty until the verdict is known.
+
+        For `make run`, whose screen shows text only.
+        """
+        import matplotlib.pyplot as plt
         from IPython.display import display
+
+        figure = result.plot()
+        if figure is None:
+            return
+        if self._waiting is None:
+            self._draw(result, figure, display)
+        else:
+            plt.close(figure)  # or Jupyter would show it at the end of the cell
+            place = display({"text/plain": "…"}, raw=True, display_id=True)
+            self._waiting.append((result, figure, place.update))
+
+    def _draw_waiting(self) -> None:
+        """Draw the figures that wait for the verdict. Later ones do not wait."""
+        waiting, self._waiting = self._waiting or [], None
+        for result, figure, show in waiting:
+            self._draw(result, figure, show)
+
+    def _draw(self, result: Result, figure: "Figure", show: Callable[..., Any]) -> None:
+        from IPython.display import Image as DisplayedImage
         from PIL import Image
 
-        jpeg = io.BytesIO()
+        name, jpeg = result.name, io.BytesIO()
         png = _save_figure(figure, self.folder / "figures" / f"{name}.png")
         # Photos as PNG would make a notebook of many megabytes.
         Image.open(io.BytesIO(png)).convert("RGB").save(jpeg, "JPEG", quality=88)
-        metadata = {"image/jpeg": {"alt": alt, "figure": name}}
-        display(DisplayedImage(jpeg.getvalue(), format="jpeg"), metadata=metadata)
+        metadata = {"image/jpeg": {"alt": result.alt(), "figure": name}}
+        show(DisplayedImage(jpeg.getvalue(), format="jpeg"), metadata=metadata)
+        narrow = self.folder / "figures" / f"{name}{NARROW}.png"
+        narrow.unlink(missing_ok=True)
+        if (narrow_figure := result.plot_narrow()) is not None:
+            _save_figure(narrow_figure, narrow)
 
     def _start_clock(self) -> None:
         self._mark = time.perf_counter()
@@ -369,6 +397,8 @@ class Report:
     def _end_cell(self, result: Any) -> None:
         if result.success and result.info is not None:
             self._cell_seconds[_cell_key(result.info.raw_cell)] = round(time.perf_counter() - self._cell_began, 1)
+        if not result.success:  # no later cell will draw them
+            self._draw_waiting()
 
     def _rename_for(self, backbone: dict[str, Any] | None) -> None:
         if self.settings["RUN"] or not backbone or not backbone.get("fell_back_from"):
@@ -394,7 +424,7 @@ def _save_figure(figure: "Figure", path: Path) -> bytes:
     import matplotlib.pyplot as plt
 
     png = io.BytesIO()
-    figure.savefig(png, format="png")
+    figure.savefig(png, format="png", pil_kwargs={"compress_level": 1})  # the default takes three times as long
     plt.close(figure)
     with files.atomic_write(path) as partial:
         partial.write_bytes(png.getvalue())
@@ -513,13 +543,9 @@ def _hide_as_cell_value(result_type: type) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    """Return what the last digits of the figures depend on beside seed and versions.
-
-    Measured on out-of-fold probabilities: other instruction sets change them, another number of cores does not.
-    """
-    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return {"system": platform.system(), "processor": platform.machine(), "instruction_sets": found}
+    """Return what the last digits of the figures depend on beside seed and versions."""
+    return {"system": platform.system(), "processor": platform.machine(), "instruction_sets": instruction_sets()}
 
 
 def _versions() -> dict[str, str]:
-    return {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+    return {"python": platform.python_version(), **versions(_LIBRARIES)}

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from phototransfer.files import atomic_write, stamp
+from phototransfer.libraries import instruction_sets, versions
 
 _LIMIT = 200_000_000  # bytes for one data set
+_LARGEST = _LIMIT // 8  # a larger result would push out too many others
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
 #: What the package's own numbers depend on beside its source.
-_PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "pillow", "tensorflow", "keras")
+_LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "pillow", "tensorflow", "keras")
 #: Settings that no result of a training depends on. All others, and what functions of the notebook refer to, count.
 WITHOUT_EFFECT = ("RUN", "PREDICT", "EXPORT", "FIGURES", "TUNE_TRIALS", "CHECKS", "LABELS", "RELABEL", "DATASET")
 
@@ -48,15 +50,9 @@ def stored(
     array, bool
         The result, and whether it comes from an earlier run.
     """
-    if folder is None:
+    path = _path(folder, depends_on)
+    if folder is None or path is None:
         return compute(), False
-    try:
-        described = [environment(), _describe(depends_on)]
-    except CannotStore:
-        return compute(), False
-    digest = hashlib.blake2b(digest_size=16)
-    _add(described, digest.update)
-    path = folder / f"{digest.hexdigest()}.npy"
     try:
         result = np.load(path, allow_pickle=False)
         path.touch()  # used last
@@ -66,10 +62,30 @@ def stored(
     except (OSError, ValueError, EOFError) as error:
         print(f"{path} is damaged ({error}): it is computed again.")
     result = compute()
+    if result.nbytes > _LARGEST:
+        return result, False
     with atomic_write(path) as partial, partial.open("wb") as file:
         np.save(file, result, allow_pickle=False)
     _delete_oldest(folder)
     return result, False
+
+
+def is_stored(folder: Path | None, depends_on: Mapping[str, Any]) -> bool:
+    """Tell whether `stored` would find a result of an earlier run."""
+    path = _path(folder, depends_on)
+    return path is not None and path.exists()
+
+
+def _path(folder: Path | None, depends_on: Mapping[str, Any]) -> Path | None:
+    if folder is None:
+        return None
+    try:
+        described = [environment(), _describe(depends_on)]
+    except CannotStore:
+        return None
+    digest = hashlib.blake2b(digest_size=16)
+    _add(described, digest.update)
+    return folder / f"{digest.hexdigest()}.npy"
 
 
 def _delete_oldest(folder: Path) -> None:
@@ -87,9 +103,10 @@ def environment() -> str:
     digest = hashlib.blake2b(digest_size=16)
     for path in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(path.read_bytes())
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES]
-    instructions = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
-    return " ".join([digest.hexdigest(), platform.python_version(), platform.machine(), *versions, *instructions])
+    libraries = [f"{name} {version}" for name, version in versions(_LIBRARIES).items()]
+    return " ".join(
+        [digest.hexdigest(), platform.python_version(), platform.machine(), *libraries, *instruction_sets()]
+    )
 
 
 def _describe(value: Any) -> Any:

@@ -17,6 +17,7 @@ from phototransfer import files
 from phototransfer.finding import QUESTIONS
 from phototransfer.network.classify import Preparation, load_run
 from phototransfer.network.complete_model import complete_model
+from phototransfer.paths import RUN_NAME_FILE
 from phototransfer.report import Report, Result, Skipped, closing_lines, verdict_box
 from phototransfer.settings import Settings
 
@@ -274,3 +275,45 @@ def test_a_long_cell_says_how_long_it_took_last_time_with_these_photos(namespace
     Report(Settings(namespace | {"BACKBONE": "VGG16"}))
     shell.run("slow()")
     assert "Last time" not in capsys.readouterr().out
+
+
+class Display:
+    """Stands for IPython's display: what stands at each place, in order."""
+
+    def __init__(self) -> None:
+        self.places: list[Any] = []
+
+    def __call__(self, content: Any, display_id: bool = False, **options: Any) -> Any:
+        number = len(self.places)
+        self.places.append(content)
+        return SimpleNamespace(update=lambda content, **_: self.places.__setitem__(number, content))
+
+
+@pytest.fixture
+def make_run(namespace, monkeypatch, tmp_path):
+    """Report of a run by `make run`, and what it shows."""
+    shown = Display()
+    monkeypatch.setattr("IPython.display.display", shown)
+    monkeypatch.setenv(RUN_NAME_FILE, str(tmp_path / "name"))
+    return Report(Settings(namespace)), shown.places
+
+
+def test_figures_of_make_run_are_drawn_in_their_places_after_the_verdict(make_run):
+    report, places = make_run
+    for name in ("first", "second"):
+        report.show(Shown(name, {}, figure=True))
+    figures = report.folder / "figures"
+    assert not list(figures.glob("*.png")) and not plt.get_fignums()
+    report.show(Shown("verdict", {}))
+    assert {path.name for path in figures.glob("*.png")} == {"first.png", "second.png"}
+    report.show(Shown("third", {}, figure=True))
+    assert (figures / "third.png").exists()
+    assert [type(place).__name__ for place in places] == ["Image"] * 3
+
+
+def test_figures_are_drawn_when_a_cell_fails_before_the_verdict(make_run):
+    report, places = make_run
+    report.show(Shown("first", {}, figure=True))
+    report._end_cell(SimpleNamespace(success=False, info=None))
+    assert (report.folder / "figures" / "first.png").exists()
+    assert [type(place).__name__ for place in places] == ["Image"]

@@ -97,4 +97,4 @@ def test_the_saved_model_is_compared_with_the_table(saved_run):
     many = pd.concat([photos] * 40, ignore_index=True)
     many["original"] = [f"{number}.png" for number in range(len(many))]
     chosen = sample_test_photos(many, 1)
-    assert len(chosen) == len(set(chosen)) == 24 and set(chosen) <= set(many.loc[many["split"] == "test", "original"])
+    assert len(chosen) == len(set(chosen)) == 8 and set(chosen) <= set(many.loc[many["split"] == "test", "original"])

@@ -160,8 +160,8 @@ def test_fingerprint_depends_on_constants_but_not_on_when_a_network_is_built():
         image = keras.Input((TINY_SIZE, TINY_SIZE, 3))
         return keras.Model(image, keras.layers.GlobalAveragePooling2D()(image / constant - 1.0))
 
-    assert features._fingerprint(build(127.5)) == features._fingerprint(build(127.5))
-    assert features._fingerprint(build(127.5)) != features._fingerprint(build(128.0))
+    assert features.fingerprint(build(127.5)) == features.fingerprint(build(127.5))
+    assert features.fingerprint(build(127.5)) != features.fingerprint(build(128.0))
 
 
 def test_interrupted_extraction_is_resumed(photos, tiny, tmp_path, decoded, monkeypatch):

@@ -209,3 +209,29 @@ def test_every_backbone_has_maps(tmp_path, picture, name, weights):
         assert heat.max() == pytest.approx(1) and heat.min() >= 0
         assert heat.std() > 0.01  # not uniform
     assert result.table["border"].between(0, 1).all()
+
+
+def test_feature_maps_of_an_earlier_run_are_used_only_for_the_same_network_and_photos(tmp_path, monkeypatch):
+    computed, original = [], module.as_graph
+    monkeypatch.setattr(module, "as_graph", lambda model: lambda x: computed.append(1) or original(model)(x))
+    pixels = keras.Input((SIZE, SIZE, 3))
+    layer = keras.layers.Conv2D(3, SIZE // PLACES, strides=SIZE // PLACES, name="colours")
+    backbone = Backbone("colours", keras.Model(pixels, layer(pixels)), keras.layers.Rescaling(1 / 255), SIZE, None)
+    network = backbone, colour_head()
+    (tmp_path / "photos").mkdir()
+
+    def maps(colour):
+        photos = table(tmp_path / "photos", [("red", patch(slice(0, 20), slice(0, 20), colour))], network)
+        return grad_cam_examples(photos, *network, CLASSES, SETTINGS, results=tmp_path / "results")
+
+    first = maps((255, 0, 0))
+    again = maps((255, 0, 0))
+    assert len(computed) == 1
+    assert again.table.equals(first.table)
+    for row, heat in first.maps.items():
+        np.testing.assert_array_equal(again.maps[row], heat)
+    maps((255, 9, 0))
+    assert len(computed) == 2
+    layer.set_weights([weights + 0.1 for weights in layer.get_weights()])
+    maps((255, 0, 0))
+    assert len(computed) == 3

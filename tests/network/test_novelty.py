@@ -1,10 +1,13 @@
 """Photos unlike the training photos are refused, photos of the same kind only at the stated rate."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
 
 from builders import SETTINGS, build_head, features_of, photo_table
+from phototransfer.network import novelty
 from phototransfer.network.novelty import NEIGHBOURS, RATE, Novelty, TrainingFeatures, measure_novelty, split_model
 from phototransfer.report import Skipped
 
@@ -158,3 +161,16 @@ def test_another_model_is_refused_with_the_names_of_its_layers():
     model = keras.Model(image, keras.layers.Dense(2, name="only")(image))
     with pytest.raises(ValueError, match="layers only"):
         split_model(model)
+
+
+def test_control_pictures_are_computed_again_only_for_another_network(model, tmp_path, monkeypatch):
+    computed, original = [], novelty.as_graph
+    monkeypatch.setattr(novelty, "as_graph", lambda model: lambda x: computed.append(1) or original(model)(x))
+    features = replace(features_of(clouds(100)), results=tmp_path)
+    first = measure_novelty(model, table(100), features, SETTINGS)
+    assert measure_novelty(model, table(100), features, SETTINGS).control == first.control
+    assert len(computed) == 1
+    changed = keras.models.clone_model(model)
+    changed.set_weights([weights + 0.1 for weights in model.get_weights()])
+    measure_novelty(changed, table(100), features, SETTINGS)
+    assert len(computed) == 2

@@ -15,6 +15,7 @@ from phototransfer.evaluate.results import (
     ranking,
     worst_mistakes,
 )
+from phototransfer.evaluate.trainings import start_trainings
 from phototransfer.evaluate.tuning import search_heads
 
 __all__ = [
@@ -33,5 +34,6 @@ __all__ = [
     "ranking",
     "scale_temperature",
     "search_heads",
+    "start_trainings",
     "worst_mistakes",
 ]

@@ -1,7 +1,10 @@
 """Cross-validation of the configured head, and the trainings that other results on the same folds use."""
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field, replace
+from concurrent.futures import BrokenExecutor
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -14,14 +17,15 @@ from phototransfer.console import plural, progress, skip_steps
 from phototransfer.evaluate.folds import ACCURACY, Fold, Folds, make_folds, too_few_photos
 from phototransfer.evaluate.results import ClassCounts
 from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
+from phototransfer.processes import Queue, pack
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import difference_interval, format_share, mean_recall, wilson
-from phototransfer.stored import WITHOUT_EFFECT, stored
+from phototransfer.stored import WITHOUT_EFFECT, is_stored, stored
 from phototransfer.style import BLUE, GREY, ORANGE, accuracy_axis, plot_interval
 
 if TYPE_CHECKING:  # importing them imports TensorFlow
     from phototransfer.network.features import Features
-    from phototransfer.network.training import BuildHead, FitHead, HeadTrainer
+    from phototransfer.network.training import BuildHead, FitHead, HeadTrainer, Training
 
 _LARGE = 0.10  # scores agree if a larger difference would have been noticed
 
@@ -41,6 +45,7 @@ class CrossValidator:
     settings: Mapping[str, Any]
     _configured: dict[tuple[str, bytes], np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _trainers: "dict[str, HeadTrainer]" = field(init=False, default_factory=dict, repr=False)
+    _queue: Queue | None = field(init=False, default=None, repr=False)
 
     @property
     def folds(self) -> Folds | None:
@@ -67,13 +72,61 @@ class CrossValidator:
         `settings` are those of the head (default: the configured ones), `parts` the folds to use (default: all).
         """
         settings = dict(self.settings if settings is None else settings)
-        plain, augmented = self.features.plain[folds.rows], self.features.augmented[: settings["AUGMENTATIONS"]]
-        features = replace(self.features, plain=plain, augmented=augmented[:, folds.rows])
         trainer = self._trainer(len(folds.classes), settings)
+        waiting = [(fold, training, _key(training)) for fold, training in self._trainings(folds, settings, parts)]
+        while waiting:
+            here = _next_here(self._queue, [key for *_, key in waiting])
+            fold, training, key = waiting.pop(here or 0)
+            probabilities = _answer(self._queue, key) if here is None and self._queue is not None else None
+            yield fold, training.run(trainer) if probabilities is None else probabilities
+
+    def start(
+        self, folds: Folds | None, *, settings: Mapping[str, Any] | None = None, parts: Sequence[Fold] | None = None
+    ) -> None:
+        """Let other processes begin with the trainings that `out_of_fold` will need, if no earlier run has done them.
+
+        Does nothing without folds, without processes, or if the functions of the notebook cannot be sent to them.
+        """
+        if folds is None:
+            return
+        if self._queue is None:
+            self._queue = Queue()
+        if not self._queue or self._pickled_functions is None:
+            return
+        settings = dict(self.settings if settings is None else settings)
+        if is_stored(self.features.results, self._depends_on(folds, settings=settings, parts=parts)):
+            return
+        import keras
+
+        from phototransfer.network.training import run_in_process
+
+        numbers = keras.config.floatx(), keras.config.dtype_policy().name
+        for _, training in self._trainings(folds, settings, parts):
+            self._queue.add(_key(training), run_in_process, self._pickled_functions, numbers, training)
+
+    @cached_property
+    def _pickled_functions(self) -> bytes | None:
+        """build_head and fit_head for other processes; None if they refer to what cannot be sent to one."""
+        try:
+            return pack((self.build_head, self.fit_head))
+        except Exception as error:  # objects raise many types when they cannot be pickled
+            print(f"Heads are trained in this process only: their functions cannot be sent to another one ({error}).")
+            return None
+
+    def _trainings(
+        self, folds: Folds, settings: Mapping[str, Any], parts: Sequence[Fold] | None
+    ) -> "list[tuple[Fold, Training]]":
+        from phototransfer.network.training import Training
+
+        plain, augmented = self.features.plain[folds.rows], self.features.augmented[: settings["AUGMENTATIONS"]]
+        augmented = augmented[:, folds.rows]
+        trainings = []
         for fold in folds.folds if parts is None else parts:
-            train, val = features.training(fold.train, folds.labels), (plain[fold.val], folds.labels[fold.val])
             seed = (settings["SEED"] + fold.number) % 2**32
-            yield fold, trainer.predict(train=train, val=val, x=plain[fold.test], seed=seed)
+            rows = {"train": fold.train, "val": fold.val, "test": fold.test}
+            data = {"plain": plain, "augmented": augmented, "labels": folds.labels}
+            trainings.append((fold, Training(settings, len(folds.classes), **data, **rows, seed=seed)))
+        return trainings
 
     def _trainer(self, n_classes: int, settings: Mapping[str, Any]) -> "HeadTrainer":
         """Return the trainer of a head; the latest one is kept, because its first training has to be traced."""
@@ -124,11 +177,22 @@ class CrossValidator:
         It may depend on the photos' features, labels and groups, on the folds, the settings, and the functions of the
         notebook.
         """
+        depends_on = self._depends_on(folds, settings=settings, parts=parts, model=model)
+        return stored(self.features.results, depends_on, compute)
+
+    def _depends_on(
+        self,
+        folds: Folds,
+        *,
+        settings: Mapping[str, Any] | None,
+        parts: Sequence[Fold] | None,
+        model: str = "head",
+    ) -> dict[str, Any]:
         import keras
 
         settings = self.settings if settings is None else settings
         used = {name: value for name, value in settings.items() if name not in WITHOUT_EFFECT}
-        depends_on = {
+        return {
             "model": model,
             "functions": [self.build_head, self.fit_head],
             "settings": used,
@@ -138,7 +202,6 @@ class CrossValidator:
             "folds": [[fold.number, fold.train, fold.val, fold.test] for fold in parts or folds.folds],
             "numbers": [keras.config.floatx(), keras.config.dtype_policy().name],
         }
-        return stored(self.features.results, depends_on, compute)
 
     def configured_probabilities(self, folds: Folds) -> np.ndarray:
         """Return `out_of_fold` of the configured head, trained once for the same folds and current settings."""
@@ -148,6 +211,33 @@ class CrossValidator:
             with progress("Configured head", folds.n_folds, unit="training") as bar:
                 self._configured[key] = self.out_of_fold(folds, bar=bar)
         return self._configured[key]
+
+
+def _key(training: "Training") -> bytes:
+    rows = [training.labels, training.train, training.val, training.test]
+    arrays = b" ".join(array.tobytes() for array in rows)
+    return hashlib.blake2b(repr((sorted(training.settings.items()), training.seed)).encode() + arrays).digest()
+
+
+def _answer(queue: Queue, key: bytes) -> np.ndarray | None:
+    """Return the result of a training in another process; None if it failed there and has to be done here."""
+    try:
+        return np.asarray(queue.result(key))
+    except BrokenExecutor:
+        print("Another process that trained heads has ended, perhaps because the memory was full.")
+    except Exception:  # of build_head or fit_head, which will raise it here too, where it can be read
+        pass
+    return None
+
+
+def _next_here(queue: Queue | None, keys: Sequence[bytes]) -> int | None:
+    """Return the position of a training to do in this process; None if other processes have begun with all of them.
+
+    From the end, because the others begin at the start.
+    """
+    if queue is None:
+        return 0
+    return next((number for number in reversed(range(len(keys))) if queue.withdraw(keys[number])), None)
 
 
 @dataclass(frozen=True)

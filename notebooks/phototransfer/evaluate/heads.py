@@ -167,8 +167,10 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
     folds = validator.folds_without_test
     if folds is None:
         return validator.skipped(HeadComparison.name)
-    own, configured = list(validator.settings["HEAD"]), folds.correct(validator.configured_probabilities(folds))
-    heads, correct = _heads(own), {}
+    own = list(validator.settings["HEAD"])
+    configured = folds.correct(validator.configured_probabilities(folds))
+    heads: list[list[int]] = _heads(own)
+    correct = {}
     costs = _expected_seconds(folds, validator.features.size, [head for head in heads if head != own])
     with progress_by_cost("Simpler and deeper heads", costs, unit="training") as bar:
         for model in _SIMPLE:
@@ -179,10 +181,22 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
             if head == own:
                 correct[name] = configured
             else:
-                settings = {**validator.settings, "HEAD": head}
-                correct[name] = folds.correct(validator.out_of_fold(folds, settings=settings, bar=bar))
+                correct[name] = folds.correct(
+                    validator.out_of_fold(folds, settings=_settings(validator, head), bar=bar)
+                )
     gain = folds.gain(correct[LOGISTIC], on_both)
     return replace(_compare(correct, own, with_validation=gain, folds=folds), notes=folds.notes())
+
+
+def start_comparison(validator: CrossValidator) -> None:
+    """Let other processes begin with the trainings of `compare_heads`."""
+    for head in _heads(list(validator.settings["HEAD"])):
+        if head != list(validator.settings["HEAD"]):
+            validator.start(validator.folds_without_test, settings=_settings(validator, head))
+
+
+def _settings(validator: CrossValidator, head: list[int]) -> dict[str, Any]:
+    return {**validator.settings, "HEAD": head}
 
 
 def _expected_seconds(folds: Folds, n_features: int, heads: Sequence[Sequence[int]]) -> list[float]:

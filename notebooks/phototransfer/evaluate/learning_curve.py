@@ -109,13 +109,28 @@ def learning_curve(validator: CrossValidator) -> LearningCurve | Skipped:
         return validator.skipped(LearningCurve.name)
     correct, n_train = {}, {}
     with progress("Fewer photos", len(_SHARES) * folds.n_folds, unit="training") as bar:
-        for share in _SHARES:
-            parts = [_subsample(folds, fold, share, validator.settings["SEED"]) for fold in folds.folds]
+        for share, parts in _parts(validator, folds).items():
             correct[share] = folds.correct(validator.out_of_fold(folds, parts=parts, bar=bar))
             n_train[share] = np.mean([len(part.train) for part in parts])
     correct[1.0] = folds.correct(validator.configured_probabilities(folds))
     n_train[1.0] = np.mean([len(fold.train) for fold in folds.folds])
     return replace(_curve(correct, n_train, folds), notes=folds.notes())
+
+
+def start_curve(validator: CrossValidator) -> None:
+    """Let other processes begin with the trainings of `learning_curve`."""
+    folds = validator.folds_without_test
+    if folds is not None:
+        for parts in _parts(validator, folds).values():
+            validator.start(folds, parts=parts)
+
+
+def _parts(validator: CrossValidator, folds: Folds) -> dict[float, list[Fold]]:
+    """Return the folds with each share of their training photos."""
+    parts = {}
+    for share in _SHARES:
+        parts[share] = [_subsample(folds, fold, share, validator.settings["SEED"]) for fold in folds.folds]
+    return parts
 
 
 def _curve(correct: dict[float, np.ndarray], n_train: dict[float, Any], folds: Folds) -> LearningCurve:

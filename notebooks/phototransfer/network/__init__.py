@@ -7,6 +7,7 @@ from phototransfer.network.export import export_model
 from phototransfer.network.features import Features, extract
 from phototransfer.network.fine_tuning import fine_tune, is_kept, predict
 from phototransfer.network.fitting import fit
+from phototransfer.network.gpu import describe_gpu
 from phototransfer.network.grad_cam import grad_cam_examples
 from phototransfer.network.novelty import measure_novelty
 from phototransfer.network.saved_model import check_saved_model
@@ -19,6 +20,7 @@ __all__ = [
     "check_saved_model",
     "classify",
     "complete_model",
+    "describe_gpu",
     "export_model",
     "extract",
     "fine_tune",

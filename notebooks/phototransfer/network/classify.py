@@ -17,6 +17,7 @@ from phototransfer.console import plural, shorten_list
 from phototransfer.files import read_json
 from phototransfer.network.complete_model import complete_model
 from phototransfer.network.features import BATCH
+from phototransfer.network.graph import as_graph, is_traced
 from phototransfer.network.novelty import TrainingFeatures, split_model
 from phototransfer.paths import find_path
 from phototransfer.photos.decode import NotAPhoto, read_pixels
@@ -97,9 +98,8 @@ def classify(model: keras.Model, classes: list[str], *paths: str | Path, announc
         for start in range(0, len(files), BATCH):
             batch = files[start : start + BATCH]
             seen = list(threads.map(lambda file: _read_seen(model, file), batch))
-            # For a few photos, compiling the model takes longer than running it without.
-            compiled = len(files) > _FEW
-            answers = iter(_examine([photo for photo, _ in seen if photo is not None], model, compiled))
+            # For a few photos, tracing the network takes longer than running it layer by layer.
+            answers = iter(_examine([photo for photo, _ in seen if photo is not None], model, len(files) > _FEW))
             for (_, name, _), (photo, reason) in zip(batch, seen, strict=True):
                 row = {**_EMPTY, "file": name, "reason": reason}
                 rows.append(row if photo is None else row | next(answers).to_row(classes))
@@ -152,21 +152,18 @@ class Examination:
 
 def examine(model: keras.Model, pixels: np.ndarray) -> Examination:
     """Classify one photo, uint8 (height, width, 3), upright RGB, with a model from `load_run`."""
-    [answer] = _examine([_see(model, pixels)], model, compiled=False)
+    [answer] = _examine([_see(model, pixels)], model, many=False)
     return answer
 
 
-def _examine(seen: Sequence[np.ndarray], model: keras.Model, compiled: bool) -> list[Examination]:
+def _examine(seen: Sequence[np.ndarray], model: keras.Model, many: bool) -> list[Examination]:
     """Return the answers for what the network sees of photos, float32 (size, size, 3) each, from one pass."""
     if not seen:
         return []
-
-    def run(part: keras.Model, x: np.ndarray) -> np.ndarray:
-        return np.asarray(part.predict_on_batch(x) if compiled else part(x))
-
     extractor, head = split_model(model)
-    features = run(extractor, np.stack(seen))
-    probabilities = run(head, features)
+    run = as_graph(extractor) if many or is_traced(extractor) else extractor
+    features = np.asarray(run(np.stack(seen)))
+    probabilities = np.asarray(head(features))
     training: TrainingFeatures | None = getattr(model, "training_features", None)
     if training is None:
         return [Examination(*row, unlike=None, nearest=[]) for row in zip(probabilities, features, seen, strict=True)]

@@ -63,8 +63,7 @@ class Features(Result):
 
     def training(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return x and y to train on: the photos of `rows` (a mask or numbers), then each augmented version of all."""
-        x = np.concatenate([self.plain[rows], *(version[rows] for version in self.augmented)])
-        return x, np.tile(labels[rows], 1 + len(self.augmented))
+        return training_rows(self.plain, self.augmented, rows, labels)
 
     def summary(self) -> str:
         photos, origin = len(self.plain), f"{self.network}, {self.engine}"
@@ -85,6 +84,14 @@ class Features(Result):
     def to_dict(self) -> dict[str, Any]:
         counts = {"photos": len(self.plain), "size": self.size, "augmentations": len(self.augmented)}
         return {**counts, "engine": self.engine, "computed": self.computed, "fit": self.fit, "cut_off": self.cut_off}
+
+
+def training_rows(
+    plain: np.ndarray, augmented: np.ndarray, rows: np.ndarray, labels: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y to train on: the photos of `rows` (a mask or numbers), then each augmented version of all."""
+    x = np.concatenate([plain[rows], *(version[rows] for version in augmented)])
+    return x, np.tile(labels[rows], 1 + len(augmented))
 
 
 def extract(
@@ -193,7 +200,7 @@ def _extract_views(
     photos: pd.DataFrame, extractor: keras.Model, cache: Path, *, views: Sequence[View], fit: str
 ) -> tuple[np.ndarray, str, int]:
     """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache."""
-    network = f"{extractor.name}-{_fingerprint(extractor)}{'' if fit == 'crop' else f'-{fit}'}"
+    network = f"{extractor.name}-{fingerprint(extractor)}{'' if fit == 'crop' else f'-{fit}'}"
     choice = cache / f"{network}.json"
     name = (read_json(choice) or {}).get(inference.environment_key(), {}).get("engine")
     name = name or _select_engine(photos, extractor, choice, fit=fit).name
@@ -209,15 +216,15 @@ def _extract_views(
     return np.stack([table.features(photos["digest"]) for table in tables]), name, len(new)
 
 
-def _fingerprint(extractor: keras.Model) -> str:
-    """Return 16 hex digits that change with the network's weights, its outer layers or its preprocessing."""
+def fingerprint(network: keras.Model) -> str:
+    """Return 16 hex digits that change with a network's weights, its outer layers or its preprocessing."""
     digest = hashlib.blake2b((RECIPE + _SQUARE).encode(), digest_size=8)
-    for layer in extractor.get_config()["layers"]:
+    for layer in network.get_config()["layers"]:
         constants = [node["args"][1:] for node in layer["inbound_nodes"]]  # the numbers in x / 127.5 - 1.0
         config = layer["config"]
         digest.update(json.dumps([layer["class_name"], constants, config.get("scale"), config.get("offset")]).encode())
-    digest.update(str(extractor.input_shape).encode())
-    for weight in extractor.get_weights():
+    digest.update(str(network.input_shape).encode())
+    for weight in network.get_weights():
         digest.update(weight.tobytes())
     return digest.hexdigest()
 

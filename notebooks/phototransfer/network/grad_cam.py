@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -11,10 +13,12 @@ import tensorflow as tf
 
 from phototransfer.console import plural, progress, short_name, shorten_list
 from phototransfer.network.backbones import Backbone
-from phototransfer.network.features import BATCH, read_image
+from phototransfer.network.features import BATCH, fingerprint, read_image
+from phototransfer.network.graph import as_graph
 from phototransfer.network.novelty import split_model
 from phototransfer.network.views import BLANK
 from phototransfer.report import Result, Skipped
+from phototransfer.stored import stored
 from phototransfer.style import GREEN, VERMILLION
 
 if TYPE_CHECKING:
@@ -161,10 +165,19 @@ def grad_cam_examples(
     head: keras.Model,
     classes: Sequence[str],
     settings: Mapping[str, Any],
+    *,
+    results: Path | None = None,
 ) -> GradCam | Skipped:
     """Compute Grad-CAM of at most MAX_PHOTOS test photos, and of the examples, for their predicted classes.
 
-    `photos` has the columns of `add_predictions`; `head` leads from pooled features to probabilities.
+    Parameters
+    ----------
+    photos : DataFrame
+        With the columns of `add_predictions`.
+    head : keras.Model
+        From pooled features to probabilities.
+    results : Path or None
+        Folder in which the feature maps are kept for the next run: `Features.results`.
 
     Raises
     ------
@@ -187,15 +200,16 @@ def grad_cam_examples(
     in_border[width:-width, width:-width] = False
     image = keras.Input((size, size, 3))
     feature_model = keras.Model(image, backbone.model(backbone.preprocess(image), training=False))
-    signature = [tf.TensorSpec((None, size, size, 3), tf.float32)]  # one graph, for a last batch of any size too
-    feature_map = tf.function(lambda pixels: feature_model(pixels, training=False), input_signature=signature)
+    network = fingerprint(feature_model)
     borders, images, maps = {}, {}, {}
     with progress("Grad-CAM", len(rows)) as bar:
         for start in range(0, len(rows), BATCH):
             batch = rows.iloc[start : start + BATCH]
             pixels = np.stack([read_image(path, size, settings["FIT"]) for path in batch["path"]])
             predicted = batch["predicted"].map(classes.index).to_numpy()
-            heat, probabilities = grad_cam(feature_map(pixels.astype(np.float32)), head, predicted)
+            depends_on = {"result": "feature maps", "network": network, "pixels": pixels}
+            feature_map, _ = stored(results, depends_on, partial(as_graph(feature_model), pixels))
+            heat, probabilities = grad_cam(feature_map, head, predicted)
             difference = np.abs(batch["probability"] - probabilities[np.arange(len(batch)), predicted])
             if difference.mean() > _TOLERANCE:
                 raise ValueError(

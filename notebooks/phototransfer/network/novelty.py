@@ -11,10 +11,12 @@ import numpy as np
 import pandas as pd
 
 from phototransfer.console import plural, short_name
-from phototransfer.network.features import Features
+from phototransfer.network.features import Features, fingerprint
 from phototransfer.network.fine_tuning import predict
+from phototransfer.network.graph import as_graph
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, wilson
+from phototransfer.stored import stored
 from phototransfer.style import BLUE, ORANGE, VERMILLION, show_photo
 
 if TYPE_CHECKING:
@@ -267,8 +269,7 @@ def measure_novelty(
     names = photos.iloc[training_rows]
     training = TrainingFeatures(kept, _texts(names["label"]), _texts(names["original"]), threshold, rate)
     table = photos.iloc[test_rows][["path", "original", "label"]].reset_index(drop=True)
-    pictures = _control_pictures(model.input_shape[1], settings["SEED"])
-    refused = training.compare(np.asarray(extractor.predict_on_batch(pictures)))["unlike"]
+    refused = training.compare(_control_features(extractor, settings["SEED"], features.results))["unlike"]
     table = table.join(training.compare(values[test_rows]))
     return Novelty(training, table, distances, control=(int(refused.sum()), len(refused)))
 
@@ -308,6 +309,16 @@ def _unit_length(features: np.ndarray) -> np.ndarray:
     features = features.astype(np.float32)
     length = np.linalg.norm(features, axis=1, keepdims=True)
     return features / np.where(length > 0, length, 1)
+
+
+def _control_features(extractor: keras.Model, seed: int, results: Path | None) -> np.ndarray:
+    """Return the features of the control pictures, float32 (2 × _CONTROLS, d); `results`: see `stored`."""
+
+    def compute() -> np.ndarray:
+        return as_graph(extractor)(_control_pictures(extractor.input_shape[1], seed))
+
+    depends_on = {"result": "features of the control pictures", "network": fingerprint(extractor), "seed": seed}
+    return stored(results, depends_on, compute)[0]
 
 
 def _control_pictures(size: int, seed: int) -> np.ndarray:

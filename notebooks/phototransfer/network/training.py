@@ -1,11 +1,15 @@
-"""Repeated training of one head, each time from fresh weights."""
+"""Repeated training of one head, each time from fresh weights, here or in another process."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
+
+from phototransfer.network.features import training_rows
+from phototransfer.processes import unpack
 
 #: Features, float32 (n, d), and labels, int (n,).
 Data = tuple[np.ndarray, np.ndarray]
@@ -13,6 +17,8 @@ Data = tuple[np.ndarray, np.ndarray]
 BuildHead = Callable[[int, int, Mapping[str, Any]], keras.Model]
 #: fit_head(head, train, val, settings): trains it. Every class occurs in the labels of train.
 FitHead = Callable[[keras.Model, Data, Data, Mapping[str, Any]], keras.callbacks.History]
+
+_latest: "dict[str, HeadTrainer]" = {}  # in another process: the trainer of the latest head
 
 
 class HeadTrainer:
@@ -56,3 +62,56 @@ class HeadTrainer:
 
 def _state(head: keras.Model) -> list[keras.Variable]:
     return [*head.variables, *head.optimizer.variables]
+
+
+@dataclass(frozen=True, eq=False)
+class Training:
+    """One training of a head on features, and the photos to predict then: all that the result depends on.
+
+    Attributes
+    ----------
+    settings : Mapping
+        Those of the head.
+    plain, augmented : float32 arrays of shapes (n, d) and (views, n, d)
+    labels : int array of shape (n,)
+    train, val, test : int arrays
+        Rows of the features to train on, to stop by and to predict.
+    """
+
+    settings: Mapping[str, Any]
+    n_classes: int
+    plain: np.ndarray
+    augmented: np.ndarray
+    labels: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+    test: np.ndarray
+    seed: int
+
+    def run(self, trainer: HeadTrainer) -> np.ndarray:
+        """Return the probabilities of the photos of `test`, float32 (k, n_classes)."""
+        train = training_rows(self.plain, self.augmented, self.train, self.labels)
+        val = self.plain[self.val], self.labels[self.val]
+        return trainer.predict(train=train, val=val, x=self.plain[self.test], seed=self.seed)
+
+
+def run_in_process(functions: bytes, numbers: tuple[str, str], training: Training) -> np.ndarray:
+    """Do a training in a process that was started for it.
+
+    Parameters
+    ----------
+    functions : bytes
+        build_head and fit_head of the notebook, by `pack`.
+    numbers : tuple of str
+        `keras.config.floatx()` and the name of the dtype policy.
+    """
+    floatx, policy = numbers
+    keras.config.set_floatx(floatx)
+    keras.config.set_dtype_policy(policy)
+    key = repr((functions, numbers, training.n_classes, training.plain.shape[1], sorted(training.settings.items())))
+    if key not in _latest:
+        _latest.clear()
+        size, settings = training.plain.shape[1], training.settings
+        build_head, fit_head = unpack(functions)
+        _latest[key] = HeadTrainer(build_head, fit_head, size, training.n_classes, settings)
+    return training.run(_latest[key])
