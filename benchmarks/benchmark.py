@@ -1,7 +1,7 @@
-"""Seconds and memory of the notebook against the classic recipe, the machine's limit, and the number of photos.
+"""Seconds and memory of the notebook against the classic recipe, and features against the limit of the machine.
 
     make bench                                        the drawn sample, benchmarks/classic_recipe.py, 15 epochs
-    make bench ARGS="--photos lucy-folder --recipe classic_recipe.py --sizes 100 1000"
+    make bench ARGS="--photos lucy-folder --recipe classic_recipe.py"
 
 Everything is timed in new processes, in one run, with ResNet50 and random weights: time does not depend on them. Photos
 and runs are kept in a temporary folder, so that nothing is cached at first. Writes models/benchmark.json and
@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,7 +25,6 @@ from typing import Any
 import numpy as np
 import papermill
 import psutil
-from PIL import Image
 
 from phototransfer.files import MODELS, atomic_write, read_json, write_json
 from phototransfer.run import NOTEBOOK
@@ -39,7 +37,8 @@ GFLOP_PER_PHOTO = 7.7
 #: Off in the row that is compared with the classic recipe, which does none of it.
 SCORE_ONLY = {"CHECKS": False, "FIGURES": False, "CV_FOLDS": 0}
 ANOTHER_HEAD = {"HEAD": [256, 64]}
-MATRIX, SECONDS_OF_MATRICES = 3072, 3.0
+MATRIX = 3072
+TURNS, SECONDS_OF_A_TURN, PHOTOS_OF_A_TURN = 7, 1.5, 160
 FIRST = 16  # photos; with fewer the inference engine would be chosen from fewer candidates
 
 
@@ -49,11 +48,11 @@ def main(options: list[str]) -> None:
         project = Path(scratch) / "project"
         (project / "data").mkdir(parents=True)
         photos = arguments.photos.resolve() if arguments.photos else draw_sample(project)
-        result = {"machine": machine(), "epochs": arguments.epochs, "limit_gflops": child(project, "limit")["answer"]}
+        result = {"machine": machine(), "epochs": arguments.epochs}
         result["notebook"] = notebook_twice(project, photos, arguments.epochs, "compared", SCORE_ONLY)
         result["notebook, everything on"] = notebook_twice(project, photos, arguments.epochs, "everything", {})
         result["recipe"] = time_recipe(project, arguments.recipe, photos, arguments.epochs)
-        result["growth"] = [grow(project, Path(scratch), number) for number in arguments.sizes]
+        result["features"] = child(project, "extract_in_turns", photos)["answer"]
     write_json(MODELS / "benchmark.json", result)
     with atomic_write(MODELS / "benchmark.md") as partial:
         partial.write_text(as_markdown(result), encoding="utf-8")
@@ -67,9 +66,6 @@ def parse(options: list[str]) -> argparse.Namespace:
         "--recipe", type=Path, default=Path(__file__).with_name("classic_recipe.py"), help="script to time against"
     )
     parser.add_argument("--epochs", type=int, default=15)
-    parser.add_argument(
-        "--sizes", type=int, nargs="*", default=[100, 1000, 10_000], help="numbers of photos to measure growth with"
-    )
     return parser.parse_args(options)
 
 
@@ -77,17 +73,20 @@ def parse(options: list[str]) -> argparse.Namespace:
 
 
 def timed(command: list[Any], project: Path) -> dict[str, Any]:
-    """Run a command: seconds, peak memory of it and its children in MB, and the last line it printed."""
+    """Run a command: seconds, peak memory in MB of it and its children, the last line it printed, and the memory.
+
+    The memory is a list of pairs: when, and bytes.
+    """
     with tempfile.TemporaryFile("w+") as output:
-        began = time.perf_counter()
+        began, began_at = time.perf_counter(), time.time()
         environment = os.environ | {"PHOTOTRANSFER_HOME": str(project), "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [*map(str, command)]
         process = subprocess.Popen(
             command, cwd=project, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
         )
-        peak = 0
+        samples = [(began_at, 0)]
         while process.poll() is None:
-            peak = max(peak, memory(process.pid))
+            samples.append((time.time(), memory(process.pid)))
             time.sleep(0.05)
         seconds = time.perf_counter() - began
         output.seek(0)
@@ -95,7 +94,9 @@ def timed(command: list[Any], project: Path) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n" + "\n".join(lines[-30:]))
     print(f"{seconds:7.1f} s  {' '.join(command)[:160]}", flush=True)
-    return {"seconds": round(seconds, 1), "peak_mb": round(peak / 2**20), "last_line": lines[-1] if lines else ""}
+    peak = round(max(size for _, size in samples) / 2**20)
+    last_line = lines[-1] if lines else ""
+    return {"seconds": round(seconds, 1), "peak_mb": peak, "last_line": last_line, "memory": samples}
 
 
 def memory(pid: int) -> int:
@@ -113,6 +114,7 @@ def memory(pid: int) -> int:
 def child(project: Path, *arguments: Any) -> dict[str, Any]:
     """Run a function of this file in a process of its own; adds what it returned as "answer"."""
     measured = timed([sys.executable, __file__, "--child", *arguments], project)
+    del measured["memory"]
     return measured | {"answer": json.loads(measured.pop("last_line"))}
 
 
@@ -138,6 +140,7 @@ def notebook_once(project: Path, run: str, settings: dict[str, Any]) -> dict[str
     options = ["-y", json.dumps(settings | {"RUN": run})]
     began = time.time()
     measured = timed([sys.executable, "-m", "phototransfer.run", *options], project)
+    del measured["memory"]
     measured["saved"] = round((project / "models" / run / "model.keras").stat().st_mtime - began, 1)
     metrics = read_json(project / "models" / run / "metrics.json")
     epochs = len((project / "models" / run / "history.csv").read_text().splitlines()) - 1
@@ -149,6 +152,7 @@ def time_recipe(project: Path, recipe: Path, photos: Path, epochs: int) -> dict[
     if photos.is_relative_to(project):
         photos = project / "data" / f"{photos.name}-compared" / "prepared"
     measured = timed([sys.executable, recipe.resolve(), photos, epochs], project)
+    del measured["memory"]
     return measured | {"script": recipe.name, "printed": json.loads(measured.pop("last_line"))}
 
 
@@ -161,20 +165,18 @@ def machine() -> str:
     return f"{name}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GB, {platform.system()}"
 
 
-def limit() -> dict[str, float]:
-    """Return the GFLOP/s of a product of two square matrices by precision, the faster of TensorFlow and OpenVINO."""
+def _fastest_product(precision: str) -> Callable[[], Any]:
+    """Return the product of two square matrices, by TensorFlow or by OpenVINO, whichever is faster."""
     import tensorflow as tf
 
     from phototransfer.network.inference import openvino
 
-    rates = {"f32": 0.0, "bf16": 0.0}
     values = np.random.default_rng(0).normal(size=(MATRIX, MATRIX)).astype(np.float32)
-    for precision, dtype in (("f32", tf.float32), ("bf16", tf.bfloat16)):
-        a = tf.constant(values, dtype)
-        rates[precision] = max(rates[precision], _rate(lambda a=a: tf.matmul(a, a)[0, 0].numpy()))
-        if openvino() is not None:
-            rates[precision] = max(rates[precision], _rate(_openvino_product(openvino(), values, precision)))
-    return {precision: round(rate, 1) for precision, rate in rates.items()}
+    a = tf.constant(values, tf.bfloat16 if precision == "bf16" else tf.float32)
+    products = [lambda: tf.matmul(a, a)[0, 0].numpy()]
+    if openvino() is not None:
+        products.append(_openvino_product(openvino(), values, precision))
+    return max(products, key=lambda product: _rate(product, SECONDS_OF_A_TURN))
 
 
 def _openvino_product(ov: ModuleType, values: np.ndarray, precision: str) -> Callable[[], Any]:
@@ -185,10 +187,10 @@ def _openvino_product(ov: ModuleType, values: np.ndarray, precision: str) -> Cal
     return lambda: request.infer({0: values}, share_inputs=True, share_outputs=True)
 
 
-def _rate(product: Callable[[], Any]) -> float:
-    """Return the GFLOP/s of the fastest product within some seconds, the first one left out."""
+def _rate(product: Callable[[], Any], seconds: float) -> float:
+    """Return the GFLOP/s of a product, the fastest within some seconds, the first one left out."""
     product()
-    fastest, end = np.inf, time.perf_counter() + SECONDS_OF_MATRICES
+    fastest, end = np.inf, time.perf_counter() + seconds
     while time.perf_counter() < end:
         began = time.perf_counter()
         product()
@@ -196,90 +198,44 @@ def _rate(product: Callable[[], Any]) -> float:
     return 2 * MATRIX**3 / fastest / 1e9
 
 
-# How cost grows
+# How much of the machine the extraction of features uses
 
 
-def grow(project: Path, scratch: Path, number: int) -> dict[str, Any]:
-    """Prepare `number` photos and extract their features: seconds of each and peak memory."""
-    folder = scratch / f"grown-{number}"
-    draw_photos(project, folder, number)
-    measured = child(project, "prepare_and_extract", folder)
-    shutil.rmtree(folder)
-    shutil.rmtree(project / "data" / folder.name)
-    return {"photos": number, **measured}
-
-
-def draw_photos(project: Path, folder: Path, number: int) -> None:
-    """Write different photos of 640 × 480 pixels in two classes: means of two crops of prepared photos, with noise.
-
-    Photos with noise alone would be near-duplicates, and left out where one is in both classes.
-    """
-    originals = sorted((project / "data").glob("*-compared/prepared/train/*/*.jpg"))
-
-    def crop(rng: np.random.Generator) -> np.ndarray:
-        with Image.open(originals[rng.integers(len(originals))]) as picture:
-            width, height = picture.size
-            left, top = rng.uniform(0, 0.5, 2) * picture.size
-            right, bottom = left + width * rng.uniform(0.3, 0.5), top + height * rng.uniform(0.3, 0.5)
-            return np.asarray(picture.convert("RGB").resize((640, 480), box=(left, top, right, bottom)), np.float32)
-
-    def write(place: int) -> None:
-        rng = np.random.default_rng(place)
-        pixels = (crop(rng) + crop(rng)) / 2 + rng.integers(-12, 13, (480, 640, 1))
-        target = folder / ("one", "other")[place % 2] / f"{place}.jpg"
-        Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(target, quality=90)
-
-    for label in ("one", "other"):
-        (folder / label).mkdir(parents=True)
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        list(threads.map(write, range(number)))
-
-
-def prepare_and_extract(folder: str) -> dict[str, Any]:
-    """Measure preparing, getting the network ready, and extracting the features of the other photos."""
+def extract_in_turns(folder: str) -> dict[str, Any]:
+    """Return photos per second, decoded and through the network, and the share of the limit, by turns."""
     from phototransfer.console import quiet_tensorflow
 
     with quiet_tensorflow():
         import keras
-    from phototransfer.network import extract, load_backbone
+    from phototransfer.network import extract, features, load_backbone
+    from phototransfer.network.views import PLAIN
     from phototransfer.photos import find_source, prepare
 
-    seconds, began = {}, time.perf_counter()
-
-    def lap(stage: str) -> None:
-        nonlocal began
-        seconds[stage] = round(time.perf_counter() - began, 2)
-        began = time.perf_counter()
-
-    source = find_source(folder)
-    photos = prepare(source, val_split=0.2, test_split=0.2, seed=42).photos
-    lap("prepare")
-    prepare(source, val_split=0.2, test_split=0.2, seed=42)
-    lap("prepare again")
+    prepared = prepare(find_source(folder), val_split=0.2, test_split=0.2, seed=42)
     backbone = load_backbone(BACKBONE, None)
     backbone.model.trainable = False
     pixels = keras.Input((backbone.image_size, backbone.image_size, 3))
     feature_map = backbone.model(backbone.preprocess(pixels), training=False)
     extractor = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(feature_map), name=backbone.architecture)
-    lap("build the network")
-    before = psutil.Process().memory_info().rss
-    extract(photos[:FIRST], extractor, source.home / "features")
-    lap("make it ready")
-    ready = psutil.Process().memory_info().rss
-    extract(photos, extractor, source.home / "features")
-    lap("extract the rest")
-    after = psutil.Process().memory_info().rss
-    [chosen] = (read_json(file) for file in (source.home / "features").glob("*.json"))
-    [engine] = (choice["engine"] for choice in chosen.values())
-    rate = (len(photos) - FIRST) / seconds["extract the rest"]
-    memory_mb = {"before": before, "network ready": ready, "after": after}
-    memory_mb = {when: round(value / 2**20) for when, value in memory_mb.items()}
+    extract(prepared.photos[:FIRST], extractor, prepared.cache)
+    [engine] = features._compiled.values()
+    product = _fastest_product("bf16" if "bf16" in engine.name else "f32")
+    turns = []
+    for turn in range(TURNS):
+        limit = _rate(product, SECONDS_OF_A_TURN)
+        table = features._Table(PLAIN, prepared.cache / f"turn-{turn}.npz")
+        batch = prepared.photos.sample(PHOTOS_OF_A_TURN, random_state=turn, replace=True)
+        batch = batch.assign(digest=[str(number) for number in range(len(batch))])
+        began = time.perf_counter()
+        features._compute(batch, engine, extractor, tables=[table], fit="crop")
+        turns.append((len(batch) / (time.perf_counter() - began), limit))
+    rates, limits = np.array(turns).T
     return {
-        "used": len(photos),
-        "engine": engine,
-        "photos_per_second": rate,
-        "seconds": seconds,
-        "memory_mb": memory_mb,
+        "engine": engine.name,
+        "photos_per_second": round(float(np.median(rates)), 1),
+        "limit_gflops": round(float(np.median(limits)), 1),
+        "share_of_limit": round(float(np.median(rates * GFLOP_PER_PHOTO / limits)), 3),
+        "shares": np.round(rates * GFLOP_PER_PHOTO / limits, 2).tolist(),
     }
 
 
@@ -293,11 +249,13 @@ def draw_sample(project: Path) -> Path:
 def as_markdown(result: dict[str, Any]) -> str:
     recipe = result["recipe"]
     fit = recipe["printed"]["fit_seconds"]
+    features = result["features"]
     lines = [
-        f"{result['machine']}. {BACKBONE}, {result['epochs']} epochs, "
-        f"{result['notebook']['first']['photos']} photos. Matrix product: "
-        + ", ".join(f"{rate:.0f} GFLOP/s in {precision}" for precision, rate in result["limit_gflops"].items())
-        + ".",
+        f"{result['machine']}. {BACKBONE}, {result['epochs']} epochs, {result['notebook']['first']['photos']} photos.",
+        "",
+        f"Features ({features['engine']}): {features['photos_per_second']} photos per second, "
+        f"{features['share_of_limit']:.0%} of what a product of matrices reaches in the same minute "
+        f"({features['limit_gflops']:.0f} GFLOP/s), decoding included.",
         "",
         "| | seconds | model saved after | times as fast | peak memory, MB | by stage |",
         "|---|---:|---:|---:|---:|---|",
@@ -310,26 +268,11 @@ def as_markdown(result: dict[str, Any]) -> str:
             times = f"{recipe['seconds'] / run['seconds']:.1f}"
             figures = f"{run['seconds']} | {run['saved']} | {times} | {run['peak_mb']}"
             lines.append(f"| {row}, {words} | {figures} | {stages} |")
-    lines += [
-        "",
-        "| photos | prepare, s | again, s | network ready, s | photos per second | of the limit | peak memory, MB |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
-    ] * bool(result["growth"])
-    for row in result["growth"]:
-        answer, seconds = row["answer"], row["answer"]["seconds"]
-        allowed = result["limit_gflops"]["bf16" if "bf16" in answer["engine"] else "f32"] / GFLOP_PER_PHOTO
-        lines.append(
-            f"| {row['photos']:,} | {seconds['prepare']} | {seconds['prepare again']} | {seconds['make it ready']} "
-            f"| {answer['photos_per_second']:.1f} ({answer['engine']}) | {answer['photos_per_second'] / allowed:.0%} "
-            f"| {row['peak_mb']} |"
-        )
     return "\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        print(
-            "\n" + json.dumps({"limit": limit, "prepare_and_extract": prepare_and_extract}[sys.argv[2]](*sys.argv[3:]))
-        )
+        print("\n" + json.dumps({"extract_in_turns": extract_in_turns}[sys.argv[2]](*sys.argv[3:])))
     else:
         main(sys.argv[1:])

@@ -1,10 +1,10 @@
 """Seconds and peak memory of each section of the notebook by the number of photos and of classes, with everything on.
 
-    python benchmarks/growth.py --photos lucy-folder                            all sizes, with ResNet50: an hour
+    python benchmarks/growth.py --photos lucy-folder                            all sizes: an hour
     python benchmarks/growth.py --photos lucy-folder --sizes 100x2 1000x20      100 photos of 2 classes, 1,000 of 20
 
-The photos are drawn from those of PHOTOS. Each size is run in a new process and a temporary folder, with random weights
-(time does not depend on them). Writes models/growth.json and models/growth.md.
+The photos are drawn from those of PHOTOS. Each size is run in a new process and a temporary folder. Writes
+models/growth.json and models/growth.md.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, in any subfolders")
     parser.add_argument("--sizes", nargs="+", default=SIZES, metavar="PHOTOSxCLASSES")
-    parser.add_argument("--backbone", default="ResNet50")
+    parser.add_argument("--backbone", default="EfficientNetLite0")
     arguments = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "backbone": arguments.backbone, "sizes": {}}
     for size in arguments.sizes:
@@ -49,7 +49,7 @@ def grow(photos: Path, number: int, classes: int, *, backbone: str) -> dict[str,
         folder, project = Path(scratch) / "photos", Path(scratch) / "project"
         (project / "data").mkdir(parents=True)
         draw_photos(photos, folder, number, classes)
-        settings = {"DATASET": str(folder), "BACKBONE": backbone, "WEIGHTS": None, "RUN": "grown"}
+        settings = {"DATASET": str(folder), "BACKBONE": backbone, "RUN": "grown"}
         measured = timed([sys.executable, "-m", "phototransfer.run", "-y", json.dumps(settings)], project)
         run = project / "models" / "grown"
         metrics = read_json(run / "metrics.json")

@@ -83,6 +83,7 @@ def measure(name: str, python: Path, photos: Path, epochs: int) -> list[dict[str
         (home / "data").mkdir(parents=True)
         if name != OURS:
             measured = timed([python, __file__, "--child", name, photos, epochs], home)
+            del measured["memory"]
             return [{"name": name, **measured, "score": json.loads(measured.pop("last_line"))}]
         base = {"DATASET": str(photos), "BACKBONE": "ResNet50", "WEIGHTS": None, "EPOCHS": epochs}
         for what, settings in (
@@ -95,7 +96,7 @@ def measure(name: str, python: Path, photos: Path, epochs: int) -> list[dict[str
             measured = timed([python, "-m", "phototransfer.run", *options], home)
             metrics = json.loads((home / "models" / run / "metrics.json").read_text())
             rows.append({"name": f"{OURS}, {what}", **measured, "score": metrics["accuracy"]["test"]})
-            del rows[-1]["last_line"]
+            del rows[-1]["last_line"], rows[-1]["memory"]
     return rows
 
 

@@ -182,3 +182,17 @@ def test_classes_with_a_single_training_photo_do_not_stop_the_comparison(blobs, 
     validator = blobs(30, 4.0)
     validator.photos = photo_table(["a"] * 24 + ["b"] * 3 + ["c"] * 3, ["train", "train", "val"] * 10)
     assert (compare_heads(validator).table["photos"] == 30).all()
+
+
+def test_where_all_folds_would_take_too_long_some_are_compared_and_said_so(blobs, few_heads, monkeypatch):
+    everything = compare_heads(blobs(150, 2.0))
+    monkeypatch.setattr(heads, "_MOST_SECONDS", 0.01)
+    validator = blobs(150, 2.0)
+    some = compare_heads(validator)
+    tested = validator.folds_without_test.folds[0].test
+    assert (some.table["photos"] == len(tested)).all() and len(tested) < everything.table["photos"].iloc[0]
+    assert "1 of the 3 folds" in some.summary()
+    assert "of the 3 folds" not in everything.summary()
+    labels = validator.folds_without_test.labels[tested]
+    majority = some.table.set_index("model").at[MAJORITY, "correct"]
+    assert majority in [(labels == label).sum() for label in np.unique(labels)]

@@ -63,6 +63,13 @@ class Folds:
             lines.append(f"Left out, fewer than {min_photos_per_class(self.n_folds)} different photos: {names}.")
         return lines
 
+    def first(self, count: int) -> "Folds":
+        """Return the first `count` folds: only their test photos are representative."""
+        tested = np.zeros(len(self.labels), dtype=bool)
+        for fold in self.folds[:count]:
+            tested[fold.test] = True
+        return replace(self, folds=self.folds[:count], representative=self.representative & tested)
+
     def correct(self, probabilities: np.ndarray) -> np.ndarray:
         """Return which representative photos are predicted correctly, bool (k,); probabilities: float (n, classes)."""
         return (probabilities.argmax(axis=1) == self.labels)[self.representative]

@@ -31,6 +31,7 @@ MAJORITY, NEAREST, LOGISTIC = "majority class", "nearest class mean", "logistic 
 DENSE = ((256,), (256, 128), (256, 128, 64), (256, 128, 64, 32))
 _STRENGTHS = (1e-3, 1e-2, 1e-1)  # C of logistic regression: on standardized features more or less never helps
 _INNER_FOLDS = 3
+_MOST_SECONDS = 300.0  # on two cores; more would be a long wait for a comparison
 _ALPHA = 0.05
 _BORDERLINE = (0.02, 0.10)  # from here to there another seed could decide whether a model is significantly worse
 #: States of a model, by its corrected p-value against the best.
@@ -164,14 +165,15 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
     HEAD replaces the one of the same depth. All models are trained on the same photos. What a head loses by
     setting validation photos aside is measured with logistic regression, which is fitted once more on both.
     """
-    folds = validator.folds_without_test
-    if folds is None:
+    all_folds = validator.folds_without_test
+    if all_folds is None:
         return validator.skipped(HeadComparison.name)
+    folds, note = _affordable(validator, all_folds)
     own = list(validator.settings["HEAD"])
-    configured = folds.correct(validator.configured_probabilities(folds))
+    configured = folds.correct(validator.configured_probabilities(all_folds))
     heads: list[list[int]] = _heads(own)
     correct = {}
-    costs = _expected_seconds(folds, validator.features.size, [head for head in heads if head != own])
+    costs = _expected_seconds(folds, validator.features.size, _other_heads(validator))
     with progress_by_cost("Simpler and deeper heads", costs, unit="training") as bar:
         for model in _SIMPLE:
             correct[model] = _cross_validate(validator, folds, model, bar=bar)
@@ -185,14 +187,37 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
                     validator.out_of_fold(folds, settings=_settings(validator, head), bar=bar)
                 )
     gain = folds.gain(correct[LOGISTIC], on_both)
-    return replace(_compare(correct, own, with_validation=gain, folds=folds), notes=folds.notes())
+    return replace(_compare(correct, own, with_validation=gain, folds=folds), notes=[*note, *folds.notes()])
 
 
 def start_comparison(validator: CrossValidator) -> None:
     """Let other processes begin with the trainings of `compare_heads`."""
-    for head in _heads(list(validator.settings["HEAD"])):
-        if head != list(validator.settings["HEAD"]):
-            validator.start(validator.folds_without_test, settings=_settings(validator, head))
+    all_folds = validator.folds_without_test
+    if all_folds is not None:
+        folds, _ = _affordable(validator, all_folds)
+        for head in _other_heads(validator):
+            validator.start(folds, settings=_settings(validator, head))
+
+
+def _other_heads(validator: CrossValidator) -> list[list[int]]:
+    own = list(validator.settings["HEAD"])
+    return [head for head in _heads(own) if head != own]
+
+
+def _affordable(validator: CrossValidator, folds: Folds) -> tuple[Folds, list[str]]:
+    """Return as many folds as can be expected to take _MOST_SECONDS, at least one, and a note if these are not all.
+
+    Logistic regression takes long for many photos of many classes. With fewer folds all models are still trained on as
+    many photos; they are tested on fewer.
+    """
+    expected = sum(_expected_seconds(folds, validator.features.size, _other_heads(validator)))
+    count = max(1, min(len(folds.folds), int(_MOST_SECONDS * len(folds.folds) / expected)))
+    if count == len(folds.folds):
+        return folds, []
+    return folds.first(count), [
+        f"Compared on the photos of {count} of the {len(folds.folds)} folds, a random sample: all of them would take "
+        f"{expected / 60:.0f} minutes on two processors."
+    ]
 
 
 def _settings(validator: CrossValidator, head: list[int]) -> dict[str, Any]:
@@ -200,9 +225,9 @@ def _settings(validator: CrossValidator, head: list[int]) -> dict[str, Any]:
 
 
 def _expected_seconds(folds: Folds, n_features: int, heads: Sequence[Sequence[int]]) -> list[float]:
-    """Return the expected seconds of each training of `compare_heads`, in order; only their ratios are used.
+    """Return the expected seconds of each training of `compare_heads`, in order.
 
-    The numbers were fitted to trainings on two cores with 213 to 430 photos of 2 to 97 classes.
+    The numbers were fitted to trainings on two cores with 213 to 6,400 photos of 2 to 97 classes.
     """
     rows, n_classes = float(np.mean([len(fold.train) for fold in folds.folds])), len(folds.classes)
     logistic = 0.1 + 6e-8 * n_classes * rows * min(rows, n_features)
@@ -210,7 +235,7 @@ def _expected_seconds(folds: Folds, n_features: int, heads: Sequence[Sequence[in
     seconds = [*(simple[model] for model in _SIMPLE), logistic]
     for head in heads:
         parameters = sum(inputs * units for inputs, units in pairwise([n_features, *head, n_classes]))
-        seconds.append(0.002 * rows * (1 + 0.5 * len(head) + 0.6e-6 * parameters))
+        seconds.append(0.25 + 0.0005 * rows * (1 + 0.5 * len(head) + 1e-6 * parameters))
     return [each for each in seconds for _ in folds.folds]
 
 
