@@ -17,6 +17,8 @@ import sys
 import tempfile
 import time
 import venv
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ REQUIREMENTS: dict[str, list[str]] = {
     OURS: ["-e", str(PROJECT)],
     "Keras guide": ["tensorflow-cpu==2.21.0", "keras==3.15.1", "pillow==12.3.0"],
     "fastai": ["fastai==2.8.12"],
-    "AutoGluon": ["autogluon.multimodal==1.6.3"],
+    "AutoGluon": ["autogluon.multimodal==1.6.3", "torch==2.12.1", "torchvision==0.27.1"],
 }
 SCORE_ONLY = {"CHECKS": False, "FIGURES": False, "CV_FOLDS": 0}
 
@@ -43,14 +45,14 @@ def main() -> None:
     arguments = parser.parse_args()
     from benchmark import machine
 
-    rows = []
+    from phototransfer.files import MODELS, atomic_write, write_json
+
+    rows: list[dict[str, Any]] = []
+    result = {"machine": machine(), "photos": arguments.photos.name, "epochs": arguments.epochs, "rows": rows}
     for name in arguments.only:
         python, installed = install(name)
         rows += [{**row, **installed} for row in measure(name, python, arguments.photos.resolve(), arguments.epochs)]
-    from phototransfer.files import MODELS, atomic_write, write_json
-
-    result = {"machine": machine(), "photos": arguments.photos.name, "epochs": arguments.epochs, "rows": rows}
-    write_json(MODELS / "peers.json", result)
+        write_json(MODELS / "peers.json", result)
     with atomic_write(MODELS / "peers.md") as partial:
         partial.write_text(as_markdown(result), encoding="utf-8")
     print(as_markdown(result))
@@ -158,9 +160,13 @@ def fastai(photos: Path, epochs: int) -> float:
 
 
 def autogluon(photos: Path, epochs: int) -> float:
-    """Train only the last layer of a `MultiModalPredictor`."""
+    """Train a `MultiModalPredictor` as frozen as it can be: biases and the last layer only."""
     import pandas as pd
     from autogluon.multimodal import MultiModalPredictor
+    from autogluon.multimodal.models import timm_image
+
+    # `pretrained=False` of the predictor does not reach timm in this version, which would download weights.
+    timm_image.create_model = partial(_without_weights, timm_image.create_model)
 
     def table(split: str) -> pd.DataFrame:
         files = sorted(path for path in (photos / split).rglob("*") if path.is_file())
@@ -173,13 +179,17 @@ def autogluon(photos: Path, epochs: int) -> float:
         "optim.max_epochs": epochs,
         "optim.patience": epochs,
         "optim.top_k": 1,
-        "optim.peft": "linear_prob",
+        "optim.peft": "bit_fit",
         "env.per_gpu_batch_size": BATCH,
         "env.batch_size": BATCH,
         "env.num_gpus": 0,
     }
     predictor.fit(table("train"), tuning_data=table("val"), hyperparameters=settings)
     return float(predictor.evaluate(table("test"), metrics=["accuracy"])["accuracy"])
+
+
+def _without_weights(create_model: Callable[..., Any], name: str, **options: Any) -> Any:
+    return create_model(name, **{**options, "pretrained": False})
 
 
 CHILDREN = {"Keras guide": keras_guide, "fastai": fastai, "AutoGluon": autogluon}

@@ -227,10 +227,10 @@ def _settings(validator: CrossValidator, head: list[int]) -> dict[str, Any]:
 def _expected_seconds(folds: Folds, n_features: int, heads: Sequence[Sequence[int]]) -> list[float]:
     """Return the expected seconds of each training of `compare_heads`, in order.
 
-    The numbers were fitted to trainings on two cores with 213 to 6,400 photos of 2 to 97 classes.
+    The numbers were fitted to trainings on two cores with 213 to 6,400 photos of 2 to 200 classes.
     """
     rows, n_classes = float(np.mean([len(fold.train) for fold in folds.folds])), len(folds.classes)
-    logistic = 0.1 + 6e-8 * n_classes * rows * min(rows, n_features)
+    logistic = 0.1 + 1.15e-8 * (86 + n_classes) * rows * min(rows, n_features)
     simple = {MAJORITY: 0.0, NEAREST: 0.05, LOGISTIC: logistic}
     seconds = [*(simple[model] for model in _SIMPLE), logistic]
     for head in heads:
