@@ -72,19 +72,19 @@ def parse(options: list[str]) -> argparse.Namespace:
 # Running and measuring
 
 
-def timed(command: list[Any], project: Path) -> dict[str, Any]:
-    """Run a command: seconds, peak memory in MB of it and its children, the last line it printed, and the memory.
+def timed(command: list[Any], project: Path, samples: list[tuple[float, int]] | None = None) -> dict[str, Any]:
+    """Run a command: seconds, peak memory of it and its children in MB, and the last line it printed.
 
-    The memory is a list of pairs: when, and bytes.
+    Pairs of the time and the bytes in use are added to `samples`.
     """
     with tempfile.TemporaryFile("w+") as output:
-        began, began_at = time.perf_counter(), time.time()
+        began = time.perf_counter()
         environment = os.environ | {"PHOTOTRANSFER_HOME": str(project), "TF_CPP_MIN_LOG_LEVEL": "3"}
         command = [*map(str, command)]
         process = subprocess.Popen(
             command, cwd=project, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True
         )
-        samples = [(began_at, 0)]
+        samples = [] if samples is None else samples
         while process.poll() is None:
             samples.append((time.time(), memory(process.pid)))
             time.sleep(0.05)
@@ -94,9 +94,8 @@ def timed(command: list[Any], project: Path) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n" + "\n".join(lines[-30:]))
     print(f"{seconds:7.1f} s  {' '.join(command)[:160]}", flush=True)
-    peak = round(max(size for _, size in samples) / 2**20)
-    last_line = lines[-1] if lines else ""
-    return {"seconds": round(seconds, 1), "peak_mb": peak, "last_line": last_line, "memory": samples}
+    peak = max((size for _, size in samples), default=0)
+    return {"seconds": round(seconds, 1), "peak_mb": round(peak / 2**20), "last_line": lines[-1] if lines else ""}
 
 
 def memory(pid: int) -> int:
@@ -114,7 +113,6 @@ def memory(pid: int) -> int:
 def child(project: Path, *arguments: Any) -> dict[str, Any]:
     """Run a function of this file in a process of its own; adds what it returned as "answer"."""
     measured = timed([sys.executable, __file__, "--child", *arguments], project)
-    del measured["memory"]
     return measured | {"answer": json.loads(measured.pop("last_line"))}
 
 
@@ -140,7 +138,6 @@ def notebook_once(project: Path, run: str, settings: dict[str, Any]) -> dict[str
     options = ["-y", json.dumps(settings | {"RUN": run})]
     began = time.time()
     measured = timed([sys.executable, "-m", "phototransfer.run", *options], project)
-    del measured["memory"]
     measured["saved"] = round((project / "models" / run / "model.keras").stat().st_mtime - began, 1)
     metrics = read_json(project / "models" / run / "metrics.json")
     epochs = len((project / "models" / run / "history.csv").read_text().splitlines()) - 1
@@ -152,7 +149,6 @@ def time_recipe(project: Path, recipe: Path, photos: Path, epochs: int) -> dict[
     if photos.is_relative_to(project):
         photos = project / "data" / f"{photos.name}-compared" / "prepared"
     measured = timed([sys.executable, recipe.resolve(), photos, epochs], project)
-    del measured["memory"]
     return measured | {"script": recipe.name, "printed": json.loads(measured.pop("last_line"))}
 
 

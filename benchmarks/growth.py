@@ -50,10 +50,11 @@ def grow(photos: Path, number: int, classes: int, *, backbone: str) -> dict[str,
         (project / "data").mkdir(parents=True)
         draw_photos(photos, folder, number, classes)
         settings = {"DATASET": str(folder), "BACKBONE": backbone, "RUN": "grown"}
-        measured = timed([sys.executable, "-m", "phototransfer.run", "-y", json.dumps(settings)], project)
+        memory: list[tuple[float, int]] = []
+        measured = timed([sys.executable, "-m", "phototransfer.run", "-y", json.dumps(settings)], project, memory)
         run = project / "models" / "grown"
         metrics = read_json(run / "metrics.json")
-        sections = by_section(read_json(run / "notebook.ipynb"), measured.pop("memory"))
+        sections = by_section(read_json(run / "notebook.ipynb"), memory)
         del measured["last_line"]
         return {**measured, "used": metrics["photos"]["used"], "sections": sections}
 

@@ -33,7 +33,6 @@ REQUIREMENTS: dict[str, list[str]] = {
     "fastai": ["fastai==2.8.12"],
     "AutoGluon": ["autogluon.multimodal==1.6.3", "torch==2.12.1", "torchvision==0.27.1"],
 }
-SCORE_ONLY = {"CHECKS": False, "FIGURES": False, "CV_FOLDS": 0}
 
 
 def main() -> None:
@@ -77,7 +76,7 @@ def install(name: str) -> tuple[Path, dict[str, Any]]:
 
 def measure(name: str, python: Path, photos: Path, epochs: int) -> list[dict[str, Any]]:
     """Run a project in new processes."""
-    from benchmark import timed
+    from benchmark import ANOTHER_HEAD, SCORE_ONLY, timed
 
     rows = []
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
@@ -85,12 +84,11 @@ def measure(name: str, python: Path, photos: Path, epochs: int) -> list[dict[str
         (home / "data").mkdir(parents=True)
         if name != OURS:
             measured = timed([python, __file__, "--child", name, photos, epochs], home)
-            del measured["memory"]
             return [{"name": name, **measured, "score": json.loads(measured.pop("last_line"))}]
         base = {"DATASET": str(photos), "BACKBONE": "ResNet50", "WEIGHTS": None, "EPOCHS": epochs}
         for what, settings in (
             ("score only, first run", SCORE_ONLY),
-            ("score only, another head", {**SCORE_ONLY, "HEAD": [256, 64]}),
+            ("score only, another head", SCORE_ONLY | ANOTHER_HEAD),
             ("all checks, another head", {"HEAD": [256, 32]}),
         ):
             run = what.replace(", ", "-").replace(" ", "-")
@@ -98,7 +96,7 @@ def measure(name: str, python: Path, photos: Path, epochs: int) -> list[dict[str
             measured = timed([python, "-m", "phototransfer.run", *options], home)
             metrics = json.loads((home / "models" / run / "metrics.json").read_text())
             rows.append({"name": f"{OURS}, {what}", **measured, "score": metrics["accuracy"]["test"]})
-            del rows[-1]["last_line"], rows[-1]["memory"]
+            del rows[-1]["last_line"]
     return rows
 
 

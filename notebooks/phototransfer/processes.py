@@ -101,6 +101,11 @@ class Queue:
         """Tell whether there are other processes that take calls."""
         return self._open
 
+    def __contains__(self, key: Hashable) -> bool:
+        """Tell whether a call waits or has begun."""
+        with self._lock:
+            return key in self._waiting or key in self._begun
+
     def add(self, key: Hashable, function: Callable[..., Any], *arguments: Any) -> None:
         """Let the next free process call a function of this package, or of the notebook."""
         with self._lock:

@@ -249,6 +249,7 @@ class Report:
 
     def finish(self) -> dict[str, Any]:
         """Write `MODEL_CARD.md` and `metrics.json`, add a line to `models/runs.jsonl`, and return the metrics."""
+        self._draw_waiting()  # in a notebook without a verdict
         metrics = self.metrics()
         machine, engine = metrics["machine"], (metrics["features"] or {}).get("engine", "Keras")
         processor = " ".join([machine["processor"], *machine["instruction_sets"][-1:]])

@@ -210,3 +210,13 @@ def test_what_an_earlier_run_has_trained_is_not_begun(blobs, use_processes, tmp_
     assert not validator._queue._begun
     np.testing.assert_array_equal(probabilities(validator), first)
     assert not trained_here
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_trainings_that_no_process_was_asked_for_are_done_in_order(count, blobs, use_processes):
+    """A search for settings stops a head after the first folds."""
+    use_processes(count)
+    validator = notebook_validator(blobs)
+    validator.start(validator.folds_without_test)
+    order = [fold.number for fold, _ in validator.predict_folds(validator.folds)]
+    assert order == [0, 1, 2]

@@ -118,13 +118,15 @@ class CrossValidator:
     ) -> "list[tuple[Fold, Training]]":
         from phototransfer.network.training import Training
 
-        plain, augmented = self.features.plain[folds.rows], self.features.augmented[: settings["AUGMENTATIONS"]]
-        augmented = augmented[:, folds.rows]
+        # Rows of the table rather than of the folds: so all trainings share the arrays of features.
+        labels = np.full(len(self.features.plain), -1, dtype=np.int64)
+        labels[folds.rows] = folds.labels
+        augmented = self.features.augmented[: settings["AUGMENTATIONS"]]
+        data = {"plain": self.features.plain, "augmented": augmented, "labels": labels}
         trainings = []
         for fold in folds.folds if parts is None else parts:
             seed = (settings["SEED"] + fold.number) % 2**32
-            rows = {"train": fold.train, "val": fold.val, "test": fold.test}
-            data = {"plain": plain, "augmented": augmented, "labels": folds.labels}
+            rows = {name: folds.rows[getattr(fold, name)] for name in ("train", "val", "test")}
             trainings.append((fold, Training(settings, len(folds.classes), **data, **rows, seed=seed)))
         return trainings
 
@@ -233,9 +235,9 @@ def _answer(queue: Queue, key: bytes) -> np.ndarray | None:
 def _next_here(queue: Queue | None, keys: Sequence[bytes]) -> int | None:
     """Return the position of a training to do in this process; None if other processes have begun with all of them.
 
-    From the end, because the others begin at the start.
+    From the end, because the others begin at the start; in order, if they have nothing to do with these.
     """
-    if queue is None:
+    if queue is None or not any(key in queue for key in keys):
         return 0
     return next((number for number in reversed(range(len(keys))) if queue.withdraw(keys[number])), None)
 

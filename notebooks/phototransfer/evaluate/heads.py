@@ -171,14 +171,13 @@ def compare_heads(validator: CrossValidator) -> HeadComparison | Skipped:
     folds, note = _affordable(validator, all_folds)
     own = list(validator.settings["HEAD"])
     configured = folds.correct(validator.configured_probabilities(all_folds))
-    heads: list[list[int]] = _heads(own)
-    correct = {}
+    correct: dict[str, np.ndarray] = {}
     costs = _expected_seconds(folds, validator.features.size, _other_heads(validator))
     with progress_by_cost("Simpler and deeper heads", costs, unit="training") as bar:
         for model in _SIMPLE:
             correct[model] = _cross_validate(validator, folds, model, bar=bar)
         on_both = _cross_validate(validator, folds, LOGISTIC, bar=bar, with_validation=True)
-        for head in heads:
+        for head in _heads(own):
             name = _model_name(head)
             if head == own:
                 correct[name] = configured

@@ -74,6 +74,7 @@ class Training:
         Those of the head.
     plain, augmented : float32 arrays of shapes (n, d) and (views, n, d)
     labels : int array of shape (n,)
+        -1 for photos that take no part.
     train, val, test : int arrays
         Rows of the features to train on, to stop by and to predict.
     """
