@@ -63,6 +63,34 @@ def test_the_result_is_that_of_keras(name, monkeypatch):
         np.testing.assert_allclose(one, another, atol=1e-4)
 
 
+class Counting(layers.Layer):
+    """Counts how often its Python code runs: for each step, or once for each graph that is traced."""
+
+    calls = 0
+
+    def call(self, x):
+        self.calls += 1
+        return x
+
+
+def test_another_number_of_rows_is_not_traced_again():
+    """Each fold of a cross-validation has its own number of rows, and tracing takes longer than training."""
+    counting = Counting()
+    counted = keras.Sequential([keras.Input((6,)), counting, layers.Dense(3, activation="softmax")])
+    counted.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    x, y, _, val = data()
+    arguments = {"epochs": 2, "batch_size": 16}
+    fit(counted, x, y, validation_data=val, **arguments)
+    calls = counting.calls
+    for rows in (49, 37):
+        fit(counted, x[:rows], y[:rows], validation_data=(val[0][: rows - 30], val[1][: rows - 30]), **arguments)
+    assert counting.calls == calls
+    fit(counted, x, y, validation_data=val, epochs=1, batch_size=16, sample_weight=np.ones(50))
+    assert counting.calls == calls, "weights of another type are converted"
+    fit(counted, x.astype(np.float64), y, validation_data=val, **arguments)
+    assert counting.calls > calls, "another type is another graph"
+
+
 def test_two_calls_train_on():
     """Moments and steps of Adam go on, with Keras' own `fit` too."""
     x, y, _, val = data()

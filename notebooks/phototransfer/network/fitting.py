@@ -69,7 +69,7 @@ def fit(
     weights = np.ones(len(x), np.float32) if sample_weight is None else sample_weight.astype(np.float32)
     rows = [tf.convert_to_tensor(array) for array in (x, y, weights)]
     val_rows = [tf.convert_to_tensor(array) for array in validation_data]
-    loops = _compiled_loops(model)
+    loops = _compiled_loops(model, rows, val_rows)
     steps = -(-len(x) // batch_size)
     called = keras.callbacks.CallbackList(
         list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0
@@ -108,14 +108,22 @@ class _Loops:
     """The loops over the batches of an epoch and of the validation rows, traced once for each compiled model."""
 
     optimizer: keras.Optimizer
+    signature: list[tf.TensorSpec]
     train: Callable[..., None]
     validate: Callable[..., None]
 
 
-def _compiled_loops(model: keras.Model) -> _Loops:
+def _compiled_loops(model: keras.Model, rows: Sequence[tf.Tensor], val_rows: Sequence[tf.Tensor]) -> _Loops:
+    # Any number of rows: otherwise each other number would be traced again.
+    signature = [tf.TensorSpec([None, *array.shape[1:]], array.dtype) for array in (*rows, *val_rows)]
     loops = getattr(model, _LOOPS, None)
-    if isinstance(loops, _Loops) and loops.optimizer is model.optimizer:  # otherwise it has been compiled again
-        return loops
+    if isinstance(loops, _Loops) and loops.optimizer is model.optimizer and loops.signature == signature:
+        return loops  # otherwise the model has been compiled again, or gets other types
+
+    # The variables of optimizer and metrics: a loop that creates variables is traced twice.
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    model.test_step(tuple(array[:1] for array in val_rows))
 
     def train(x: tf.Tensor, y: tf.Tensor, weights: tf.Tensor, order: tf.Tensor, batch_size: tf.Tensor) -> None:
         for start in tf.range(0, tf.size(order, tf.int64), batch_size):
@@ -126,7 +134,13 @@ def _compiled_loops(model: keras.Model) -> _Loops:
         for start in tf.range(0, tf.size(y, tf.int64), batch_size):
             model.test_step((x[start : start + batch_size], y[start : start + batch_size]))
 
-    loops = _Loops(model.optimizer, tf.function(train), tf.function(validate))
+    order, batch_size = tf.TensorSpec([None], tf.int64), tf.TensorSpec([], tf.int64)
+    loops = _Loops(
+        model.optimizer,
+        signature,
+        tf.function(train, input_signature=[*signature[: len(rows)], order, batch_size]),
+        tf.function(validate, input_signature=[*signature[len(rows) :], batch_size]),
+    )
     setattr(model, _LOOPS, loops)
     return loops
 
