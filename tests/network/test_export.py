@@ -40,6 +40,7 @@ def saved_run(tmp_path_factory):
     originals = [f"{number}.png" for number in range(5)]
     probabilities = [np.asarray(model(np.asarray(Image.open(source / name))[None]))[0] for name in originals]
     photos = pd.DataFrame({"original": originals, "split": ["train", "test", "test", "val", "test"], "label": "cat"})
+    photos["format"] = "PNG"
     photos["predicted"] = [CLASSES[p.argmax()] for p in probabilities]
     photos["probability"] = [float(p.max()) for p in probabilities]
     return folder, model, photos, source
@@ -96,5 +97,7 @@ def test_the_saved_model_is_compared_with_the_table(saved_run):
     assert changed.to_dict()["correct"] == 3 - changed.to_dict()["saved_correct"]
     many = pd.concat([photos] * 40, ignore_index=True)
     many["original"] = [f"{number}.png" for number in range(len(many))]
+    many["format"] = np.where(np.arange(len(many)) == 71, "TIFF", "JPEG")
     chosen = sample_test_photos(many, 1)
+    assert "71.png" in chosen, "a format that few photos have is checked too"
     assert len(chosen) == len(set(chosen)) == 8 and set(chosen) <= set(many.loc[many["split"] == "test", "original"])

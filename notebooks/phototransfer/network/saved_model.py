@@ -38,7 +38,11 @@ class SavedModel(Result):
 
     def summary(self) -> str:
         count = len(self.table)
-        chosen = f"{count} of {self.total:,} test photos, chosen at random" if count < self.total else "the test photos"
+        chosen = (
+            f"{count} of {self.total:,} test photos, chosen at random from each file format"
+            if count < self.total
+            else "the test photos"
+        )
         correct, saved_correct = self._correct()
         text = (
             f"The saved model reads the original files, without the scaled-down JPEG in between. On {chosen}, it gives "
@@ -89,6 +93,8 @@ def check_saved_model(
 
 
 def sample_test_photos(photos: pd.DataFrame, seed: int) -> list[str]:
-    """Return the originals of at most _MAX_PHOTOS test photos, in the order of the table."""
-    test = photos.loc[photos["split"] == "test", "original"]
-    return test.sample(min(len(test), _MAX_PHOTOS), random_state=seed).sort_index().tolist()
+    """Return the originals of at most _MAX_PHOTOS test photos, of every file format, in the order of the table."""
+    test = photos[photos["split"] == "test"].sample(frac=1, random_state=seed)
+    turns = test.groupby("format", dropna=False).cumcount()  # the first of each format, the second of each, and so on
+    chosen = turns.sort_values(kind="stable").index[:_MAX_PHOTOS]
+    return photos.loc[chosen.sort_values(), "original"].tolist()
