@@ -43,6 +43,7 @@ class CrossValidator:
     build_head: "BuildHead"
     fit_head: "FitHead"
     settings: Mapping[str, Any]
+    _folds: dict[tuple[int, int, bool], Folds | None] = field(init=False, default_factory=dict, repr=False)
     _configured: dict[tuple[str, bytes], np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _trainers: "dict[str, HeadTrainer]" = field(init=False, default_factory=dict, repr=False)
     _queue: Queue | None = field(init=False, default=None, repr=False)
@@ -50,12 +51,19 @@ class CrossValidator:
     @property
     def folds(self) -> Folds | None:
         """Folds of all photos, for the score of the configured head; None: see `skipped`."""
-        return make_folds(self.photos, self.settings["CV_FOLDS"], self.settings["SEED"])
+        return self._make_folds(without_test=False)
 
     @property
     def folds_without_test(self) -> Folds | None:
         """Folds of the training and validation photos, for every choice between heads; None: see `skipped`."""
-        return make_folds(self.photos, self.settings["CV_FOLDS"], self.settings["SEED"], without_test=True)
+        return self._make_folds(without_test=True)
+
+    def _make_folds(self, *, without_test: bool) -> Folds | None:
+        """Return the folds for the current settings, made once."""
+        key = self.settings["CV_FOLDS"], self.settings["SEED"], without_test
+        if key not in self._folds:
+            self._folds[key] = make_folds(self.photos, *key[:2], without_test=without_test)
+        return self._folds[key]
 
     def skipped(self, name: str) -> Skipped:
         """Return a result that says why there are no folds."""

@@ -57,8 +57,9 @@ def assign_splits(photos: pd.DataFrame, shares: Mapping[str, float], seed: int) 
     order = train["digest"].map(lambda digest: hashlib.sha256(f"{seed} {digest}".encode()).hexdigest())
     groups = (
         train.assign(order=order)
+        .sort_values("order")  # "first" takes a tenth of the time of "min"
         .groupby("group")
-        .agg(label=("label", "first"), labels=("label", "nunique"), size=("label", "size"), order=("order", "min"))
+        .agg(label=("label", "first"), labels=("label", "nunique"), size=("label", "size"), order=("order", "first"))
     )
     groups = groups[groups["labels"] == 1].sort_values("order")  # others stay in train
     n_photos = train["label"].value_counts()
