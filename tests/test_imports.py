@@ -28,8 +28,20 @@ BASE = {
     "recording": set(),
     "notebook_filter": set(),
     "model_card": {"finding", "stats"},
+    "figures": {"files", "paths"},
     "html_report": {"files", "console", "finding", "paths", "settings", "stats"},
-    "report": {"files", "console", "finding", "html_report", "libraries", "model_card", "paths", "recording", "stats"},
+    "report": {
+        "files",
+        "console",
+        "figures",
+        "finding",
+        "html_report",
+        "libraries",
+        "model_card",
+        "paths",
+        "recording",
+        "stats",
+    },
 }
 USING_MODELS = {"classify", "app"}
 MODULES = {path.relative_to(PACKAGE).with_suffix("").as_posix(): path for path in PACKAGE.rglob("*.py")}

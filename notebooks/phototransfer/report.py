@@ -1,7 +1,6 @@
 """One run: its folder in models/, and everything that is shown, recorded and saved in it."""
 
 import hashlib
-import io
 import os
 import platform
 import textwrap
@@ -17,11 +16,12 @@ import pandas as pd
 
 from phototransfer import files
 from phototransfer.console import TEXT_WIDTH, shorten_list, wrap_lines
+from phototransfer.figures import Figures
 from phototransfer.finding import CANNOT_TELL, NOT_CHECKED, QUESTIONS, Finding
 from phototransfer.html_report import write_report
 from phototransfer.libraries import instruction_sets, versions
 from phototransfer.model_card import model_card
-from phototransfer.paths import NARROW, NOTEBOOK, RUN_NAME_FILE
+from phototransfer.paths import NOTEBOOK, RUN_NAME_FILE
 from phototransfer.recording import Recording
 from phototransfer.stats import format_score, format_share
 
@@ -169,9 +169,7 @@ class Report:
         self._announce()
         # A runner has the executed notebook itself. Recorded first, so that what is printed before a cell is in it.
         self._recording = None if RUN_NAME_FILE in os.environ else Recording.start()
-        self._waiting: list[tuple[Result, Figure, Callable[..., Any]]] | None = (
-            [] if RUN_NAME_FILE in os.environ else None
-        )
+        self._figures = Figures(delayed=RUN_NAME_FILE in os.environ)
         self._cell_seconds: dict[str, float] = {}
         self._last_cell_seconds = _cell_seconds_of_last_run(settings)
         _follow_cells(self._begin_cell, self._end_cell)
@@ -205,10 +203,10 @@ class Report:
         ]
         if text := "\n".join(filter(None, [*answers, result.summary()])):
             print(wrap_lines(text))
-        if self.settings["FIGURES"]:
-            self._show_figure(result)
+        if self.settings["FIGURES"] and type(result).plot is not Result.plot:
+            self._figures.show(result, self.folder / "figures")
         if name == _SHOWN_FIRST:
-            self._draw_waiting()
+            self._figures.draw_waiting()
         _hide_as_cell_value(type(result))
         self._start_clock()
         return result
@@ -249,7 +247,7 @@ class Report:
 
     def finish(self) -> dict[str, Any]:
         """Write `MODEL_CARD.md` and `metrics.json`, add a line to `models/runs.jsonl`, and return the metrics."""
-        self._draw_waiting()  # in a notebook without a verdict
+        self._figures.draw_waiting()  # in a notebook without a verdict
         metrics = self.metrics()
         machine, engine = metrics["machine"], (metrics["features"] or {}).get("engine", "Keras")
         processor = " ".join([machine["processor"], *machine["instruction_sets"][-1:]])
@@ -344,45 +342,6 @@ class Report:
         seconds = {"prepare" if name == "photos" else name: taken for name, taken in self._seconds.items()}
         return seconds | {"total": round(time.perf_counter() - self._began, 2)}
 
-    def _show_figure(self, result: Result) -> None:
-        """Draw a result's figure, or leave its place empty until the verdict is known.
-
-        For `make run`, whose screen shows text only.
-        """
-        import matplotlib.pyplot as plt
-        from IPython.display import display
-
-        figure = result.plot()
-        if figure is None:
-            return
-        if self._waiting is None:
-            self._draw(result, figure, display)
-        else:
-            plt.close(figure)  # or Jupyter would show it at the end of the cell
-            place = display({"text/plain": "…"}, raw=True, display_id=True)
-            self._waiting.append((result, figure, place.update))
-
-    def _draw_waiting(self) -> None:
-        """Draw the figures that wait for the verdict. Later ones do not wait."""
-        waiting, self._waiting = self._waiting or [], None
-        for result, figure, show in waiting:
-            self._draw(result, figure, show)
-
-    def _draw(self, result: Result, figure: "Figure", show: Callable[..., Any]) -> None:
-        from IPython.display import Image as DisplayedImage
-        from PIL import Image
-
-        name, jpeg = result.name, io.BytesIO()
-        png = _save_figure(figure, self.folder / "figures" / f"{name}.png")
-        # Photos as PNG would make a notebook of many megabytes.
-        Image.open(io.BytesIO(png)).convert("RGB").save(jpeg, "JPEG", quality=88)
-        metadata = {"image/jpeg": {"alt": result.alt(), "figure": name}}
-        show(DisplayedImage(jpeg.getvalue(), format="jpeg"), metadata=metadata)
-        narrow = self.folder / "figures" / f"{name}{NARROW}.png"
-        narrow.unlink(missing_ok=True)
-        if (narrow_figure := result.plot_narrow()) is not None:
-            _save_figure(narrow_figure, narrow)
-
     def _start_clock(self) -> None:
         self._mark = time.perf_counter()
 
@@ -399,7 +358,7 @@ class Report:
         if result.success and result.info is not None:
             self._cell_seconds[_cell_key(result.info.raw_cell)] = round(time.perf_counter() - self._cell_began, 1)
         if not result.success:  # no later cell will draw them
-            self._draw_waiting()
+            self._figures.draw_waiting()
 
     def _rename_for(self, backbone: dict[str, Any] | None) -> None:
         if self.settings["RUN"] or not backbone or not backbone.get("fell_back_from"):
@@ -418,18 +377,6 @@ class Report:
     def _announce(self) -> None:
         if path := os.environ.get(RUN_NAME_FILE):
             Path(path).write_text(self.folder.name, encoding="utf-8")
-
-
-def _save_figure(figure: "Figure", path: Path) -> bytes:
-    """Write a figure as PNG, close it, or Jupyter would draw it once more, and return the content of the file."""
-    import matplotlib.pyplot as plt
-
-    png = io.BytesIO()
-    figure.savefig(png, format="png", pil_kwargs={"compress_level": 1})  # the default takes three times as long
-    plt.close(figure)
-    with files.atomic_write(path) as partial:
-        partial.write_bytes(png.getvalue())
-    return png.getvalue()
 
 
 def verdict_box(verdicts: Mapping[str, str]) -> str:

@@ -203,6 +203,7 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
     from phototransfer.report import closing_lines
 
     notebook = nbformat.read(executed, as_version=4)
+    _remove_empty_outputs(notebook)
     write_report(notebook, run)
     files.move_into_place(folder / "kernel.log", run / "kernel.log")
     where = f"Report: {files.relative_to_project(run / 'report.html')}"
@@ -234,6 +235,13 @@ def _register_engine() -> str:
 
     papermill_engines.register("save-once", SaveOnceEngine)
     return "save-once"
+
+
+def _remove_empty_outputs(notebook: "nbformat.NotebookNode") -> None:
+    """Remove the places that were left for figures of results that turned out to have none."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
 
 
 def code_hash(notebook: "nbformat.NotebookNode") -> str:

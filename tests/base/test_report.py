@@ -308,7 +308,7 @@ def test_figures_of_make_run_are_drawn_in_their_places_after_the_verdict(make_ru
     assert {path.name for path in figures.glob("*.png")} == {"first.png", "second.png"}
     report.show(Shown("third", {}, figure=True))
     assert (figures / "third.png").exists()
-    assert [type(place).__name__ for place in places] == ["Image"] * 3
+    assert [type(place).__name__ for place in places if place != {}] == ["Image"] * 3
 
 
 def test_figures_are_drawn_when_a_cell_fails_before_the_verdict(make_run):

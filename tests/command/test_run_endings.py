@@ -11,6 +11,11 @@ import os
 from pathlib import Path
 Path(os.environ["PHOTOTRANSFER_RUN_NAME_FILE"]).write_text("mine")
 print("before")
+
+from IPython.display import display
+
+display({}, raw=True)
+display({"text/plain": "a result"}, raw=True)
 """
 
 
@@ -32,6 +37,8 @@ def test_a_run_that_stops_keeps_the_outputs_so_far(tmp_path, monkeypatch, capfd,
     assert message in capfd.readouterr().err
     written = nbformat.read(tmp_path / "models" / "mine" / "notebook.ipynb", as_version=4)
     outputs = [output for cell in written.cells if cell.cell_type == "code" for output in cell.outputs]
+    shown = [output.data for output in outputs if output.output_type == "display_data"]
+    assert shown == [{"text/plain": "a result"}], "the place of a figure that was not drawn is removed"
     texts = "".join(output.text for output in outputs if output.output_type == "stream")
     assert "before" in texts and "never" not in texts
     assert "before" in (tmp_path / "models" / "mine" / "report.html").read_text(encoding="utf-8")
