@@ -1,7 +1,10 @@
 """What the last digits of results depend on beside the code: versions of libraries and the kind of processor."""
 
+import functools
+import hashlib
 import importlib.metadata
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
@@ -28,6 +31,15 @@ def _version(name: str) -> str:
         except importlib.metadata.PackageNotFoundError:
             pass
     return importlib.metadata.version(builds[-1])
+
+
+@functools.cache
+def source_digest() -> str:
+    """Return 32 hex digits that change with the source of this package."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def instruction_sets() -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from typing import Any
 
+from phototransfer.cluster import CLIENT, check_cluster
 from phototransfer.paths import check_predict, check_relabel, check_weights, find_dataset
 
 #: The value of a setting that is an expression.
@@ -52,6 +53,10 @@ def _formats(value: Any) -> bool:
     return known and len(set(value)) == len(value)
 
 
+def _cluster(value: Any) -> bool:
+    return value in (None, "local", "auto") or (isinstance(value, str) and value.startswith(CLIENT))
+
+
 def _text_or_none(value: Any) -> bool:
     return value is None or _text(value)
 
@@ -97,6 +102,7 @@ RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "-y 'EXPORT: [onnx, litert]')",
     ),
     "RUN": (_text_or_none, "a name for the run's folder in models/, or None"),
+    "CLUSTER": (_cluster, 'None, "local", "auto", or the address of a Ray cluster such as "ray://host:10001"'),
 }
 
 #: Settings by name, for `make run PRESET=…`: a first answer in seconds, and everything that there is.
@@ -114,6 +120,7 @@ _PLACES: dict[str, Callable[[Any], object]] = {
     "RELABEL": check_relabel,
     "WEIGHTS": check_weights,
     "PREDICT": check_predict,
+    "CLUSTER": check_cluster,
 }
 
 

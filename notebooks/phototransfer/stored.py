@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from phototransfer.files import atomic_write, stamp
-from phototransfer.libraries import instruction_sets, versions
+from phototransfer.libraries import instruction_sets, source_digest, versions
 
 _LIMIT = 200_000_000  # bytes for one data set
 _LARGEST = _LIMIT // 8  # a larger result would push out too many others
@@ -23,7 +23,18 @@ _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(Ellipsis))
 #: What the package's own numbers depend on beside its source.
 _LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "pillow", "tensorflow", "keras")
 #: Settings that no result of a training depends on. All others, and what functions of the notebook refer to, count.
-WITHOUT_EFFECT = ("RUN", "PREDICT", "EXPORT", "FIGURES", "TUNE_TRIALS", "CHECKS", "LABELS", "RELABEL", "DATASET")
+WITHOUT_EFFECT = (
+    "RUN",
+    "PREDICT",
+    "EXPORT",
+    "FIGURES",
+    "TUNE_TRIALS",
+    "CHECKS",
+    "LABELS",
+    "RELABEL",
+    "DATASET",
+    "CLUSTER",
+)
 
 
 class CannotStore(Exception):
@@ -100,13 +111,8 @@ def _delete_oldest(folder: Path) -> None:
 @functools.cache
 def environment() -> str:
     """Return a text that changes with the package's source, the versions of libraries and the kind of processor."""
-    digest = hashlib.blake2b(digest_size=16)
-    for path in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(path.read_bytes())
     libraries = [f"{name} {version}" for name, version in versions(_LIBRARIES).items()]
-    return " ".join(
-        [digest.hexdigest(), platform.python_version(), platform.machine(), *libraries, *instruction_sets()]
-    )
+    return " ".join([source_digest(), platform.python_version(), platform.machine(), *libraries, *instruction_sets()])
 
 
 def _describe(value: Any) -> Any:

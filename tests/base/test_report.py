@@ -73,6 +73,7 @@ def namespace(tmp_path, monkeypatch):
         "PREDICT": None,
         "EXPORT": [],
         "RUN": "mine",
+        "CLUSTER": None,
     }
     return values | {"FIGURES": True, "BACKBONE": "ResNet50", "DATASET": "sample", "LABELS": None, "RELABEL": None}
 

@@ -21,6 +21,7 @@ GOOD = {
     "PREDICT": None,
     "EXPORT": [],
     "RUN": None,
+    "CLUSTER": None,
 }
 
 
@@ -78,6 +79,9 @@ def test_good_settings_are_read_unchanged():
         ("SEED", -1),
         ("SEED", 2**32),
         ("RUN", ""),
+        ("CLUSTER", ""),
+        ("CLUSTER", "10.0.0.1:6379"),
+        ("CLUSTER", 2),
     ],
 )
 def test_a_value_that_cannot_be_used_is_named_with_those_that_can(name, value):

@@ -1,5 +1,6 @@
 """Each photo goes through the frozen network once, and never gets the features of another network or photo."""
 
+import shutil
 import threading
 from functools import partial
 
@@ -184,22 +185,41 @@ def test_interrupted_extraction_is_resumed(photos, tiny, tmp_path, decoded, monk
 
 def test_features_are_saved_every_minute(photos, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(features, "_SAVE_EVERY_SECONDS", 0)
-    sizes, save = [], features._Table.save
-    monkeypatch.setattr(features._Table, "save", lambda table: sizes.append(len(table.new)) or save(table))
+    sizes, save = [], features.FeatureTable.save
+    monkeypatch.setattr(features.FeatureTable, "save", lambda table: sizes.append(len(table.new)) or save(table))
     extract(photos, tiny, tmp_path / "cache")
     assert sizes[0] < len(photos)
-    assert sizes[-1] == len(photos)
+    assert sum(sizes) == len(photos)
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a zip", None])
+@pytest.mark.parametrize("damage", [b"", b"no rows", None])
 def test_a_damaged_file_is_computed_again(photos, tiny, tmp_path, capsys, damage):
     first = extract(photos, tiny, tmp_path / "cache")
-    [file] = (tmp_path / "cache").glob("*.npz")
+    [file] = (tmp_path / "cache").glob("*/*.npy")
     file.write_bytes(file.read_bytes()[:-40] if damage is None else damage)
     again = extract(photos, tiny, tmp_path / "cache")
     assert again.computed == len(photos)
     np.testing.assert_array_equal(again.plain, first.plain)
     assert f"{file} is damaged" in capsys.readouterr().out
+
+
+def test_more_photos_are_more_files_and_the_others_stay_as_they_are(photos, tiny, tmp_path):
+    extract(photos[:40], tiny, tmp_path / "cache")
+    files = {path: path.read_bytes() for path in (tmp_path / "cache").glob("*/*.npy")}
+    result = extract(photos, tiny, tmp_path / "cache")
+    assert result.computed == len(photos) - 40
+    assert all(path.read_bytes() == content for path, content in files.items())
+    close(result.plain, expected(photos, tiny))
+
+
+def test_the_single_file_of_earlier_versions_is_taken_over(photos, tiny, tmp_path, decoded):
+    first = extract(photos, tiny, tmp_path / "cache")
+    [folder] = (tmp_path / "cache").glob("*-plain")
+    shutil.rmtree(folder)
+    np.savez(folder.with_name(f"{folder.name}.npz"), digests=photos["digest"].to_numpy(str), features=first.plain)
+    again = extract(photos, tiny, tmp_path / "cache")
+    assert again.computed == 0 and not list((tmp_path / "cache").glob("*.npz"))
+    np.testing.assert_array_equal(again.plain, first.plain)
 
 
 def test_each_view_has_features_of_its_own_and_each_photo_is_decoded_once(photos, tiny, tmp_path, decoded):
@@ -213,8 +233,8 @@ def test_each_view_has_features_of_its_own_and_each_photo_is_decoded_once(photos
 
 def test_only_a_new_view_is_computed(photos, tiny, tmp_path, monkeypatch):
     first = extract(photos, tiny, tmp_path / "cache", augmentations=1)
-    sizes, save = [], features._Table.save
-    monkeypatch.setattr(features._Table, "save", lambda table: sizes.append(len(table.new)) or save(table))
+    sizes, save = [], features.FeatureTable.save
+    monkeypatch.setattr(features.FeatureTable, "save", lambda table: sizes.append(len(table.new)) or save(table))
     second = extract(photos, tiny, tmp_path / "cache", augmentations=2)
     assert sizes == [0, 0, len(photos)]
     np.testing.assert_array_equal(first.plain, second.plain)
@@ -223,7 +243,7 @@ def test_only_a_new_view_is_computed(photos, tiny, tmp_path, monkeypatch):
 
 def test_background_is_computed_when_asked_for_and_cached(photos, tiny, tmp_path, decoded):
     result = extract(photos, tiny, tmp_path / "cache")
-    assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
+    assert not list((tmp_path / "cache").glob("*background"))
     background = result.background()
     close(background, expected(photos, tiny, BACKGROUND))
     assert result.background() is background
@@ -285,7 +305,7 @@ def test_features_of_another_environment_are_not_mixed_in(photos, tiny, tmp_path
     result = extract(photos, tiny, tmp_path / "cache")
     assert (result.engine, result.computed) == (inference.KERAS, len(photos))
     assert len(decoded) == 40 + len(photos)
-    assert len(list((tmp_path / "cache").glob("*.npz"))) == 2
+    assert len(list((tmp_path / "cache").glob("*-plain"))) == 2
 
 
 def test_an_engine_that_no_longer_runs_is_replaced_and_nothing_mixed(photos, tmp_path, decoded, compiled, monkeypatch):
@@ -319,7 +339,7 @@ def test_features_that_are_not_finite_are_an_error(photos, tmp_path):
     extractor.layers[2].set_weights([np.full_like(w, np.nan) for w in extractor.layers[2].get_weights()])
     with pytest.raises(ValueError, match="not finite"):
         extract(photos, extractor, tmp_path / "cache")
-    assert not list((tmp_path / "cache").glob("*.npz"))
+    assert not list((tmp_path / "cache").rglob("*.npy"))
 
 
 def test_read_image_returns_the_middle_square_in_0_to_255(tmp_path):

@@ -3,11 +3,12 @@
 import functools
 import hashlib
 import json
+import platform
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,16 +16,20 @@ import keras
 import numpy as np
 import pandas as pd
 from PIL import Image
+from tqdm import tqdm
 
+from phototransfer.cluster import Nodes, connect
 from phototransfer.console import plural, progress
-from phototransfer.files import atomic_write, locked, read_json, write_json
+from phototransfer.files import read_json, write_json
 from phototransfer.network import inference
+from phototransfer.network.feature_table import FeatureTable
 from phototransfer.network.inference import Engine
 from phototransfer.network.views import BACKGROUND, PLAIN, View, augmented
 from phototransfer.photos.decode import RECIPE, fit_square
 from phototransfer.report import Result
 
 BATCH = 32
+_BLOCK = 256  # photos that a node of a cluster computes, and writes to one file, at a time
 _SAVE_EVERY_SECONDS = 60
 _SQUARE = "keras-2"  #: changes whenever `fit_square` would give other pixels, so that features are computed again
 _MUCH_CUT_OFF = 0.25  # of the average photo: a quarter is what the middle square leaves out of 4:3
@@ -103,11 +108,12 @@ def extract(
     background: bool = False,
     seed: int = 0,
     fit: str = "crop",
+    cluster: str | None = None,
 ) -> Features:
     """Run a frozen network over photos; what was computed before is read from files in `cache`.
 
-    Each view has a file, named for the network's weights, layers and preprocessing and for the engine. An interrupted
-    call is resumed by the next one. Memory: the features (8 KB per photo and view for ResNet50), twice while saving.
+    Each view has a folder of files, named for the network's weights, layers and preprocessing and for the engine. An
+    interrupted call is resumed by the next one. Memory: the features (8 KB per photo and view for ResNet50).
 
     Parameters
     ----------
@@ -119,6 +125,8 @@ def extract(
         Compute `Features.background` in the same pass, not when it is called: fine-tuning may change the network.
     fit : str
         The setting FIT: "crop" for the middle square of each photo, "pad" for all of it.
+    cluster : str, optional
+        The setting CLUSTER: the computers that run the network.
     """
     if photos.empty:
         raise ValueError("There are no photos to extract features from.")
@@ -130,7 +138,7 @@ def extract(
         return extractor(np.stack(squares).astype(np.float32), training=False).numpy()
 
     views = [PLAIN, *augmented(augmentations, seed), *([BACKGROUND] if background else [])]
-    rows, engine, computed = _extract_views(photos, extractor, cache, views=views, fit=fit)
+    rows, engine, computed = _extract_views(photos, extractor, cache, views=views, fit=fit, cluster=cluster)
 
     @functools.cache
     def blanked() -> np.ndarray:
@@ -165,39 +173,14 @@ def read_image(path: str | Path | IO[bytes], size: int, fit: str = "crop") -> np
         return np.asarray(fit_square(picture, size, fit))
 
 
-class _Table:
-    """The cached features of one view by digest, and those that are not saved yet."""
-
-    def __init__(self, view: View, file: Path) -> None:
-        self.view, self.file = view, file
-        self.rows = self._read()
-        self.new: dict[str, np.ndarray] = {}
-
-    def _read(self) -> dict[str, np.ndarray]:
-        try:
-            with np.load(self.file, allow_pickle=False) as content:
-                return dict(zip(content["digests"].tolist(), content["features"], strict=True))
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            print(f"{self.file} is damaged ({error}): its features are computed again.")
-        return {}
-
-    def features(self, digests: Sequence[str]) -> np.ndarray:
-        rows = self.rows | self.new
-        return np.stack([rows[digest] for digest in digests])
-
-    def save(self) -> None:
-        """Add what is new to the file, which another run may have added to as well."""
-        if self.new:
-            with locked(self.file.parent, "saving features"):
-                rows = self._read() | self.new
-                with atomic_write(self.file) as partial, partial.open("wb") as file:
-                    np.savez(file, digests=np.array(list(rows)), features=np.stack(list(rows.values())))
-
-
 def _extract_views(
-    photos: pd.DataFrame, extractor: keras.Model, cache: Path, *, views: Sequence[View], fit: str
+    photos: pd.DataFrame,
+    extractor: keras.Model,
+    cache: Path,
+    *,
+    views: Sequence[View],
+    fit: str,
+    cluster: str | None = None,
 ) -> tuple[np.ndarray, str, int]:
     """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache."""
     network = f"{extractor.name}-{fingerprint(extractor)}{'' if fit == 'crop' else f'-{fit}'}"
@@ -205,14 +188,19 @@ def _extract_views(
     name = (read_json(choice) or {}).get(inference.environment_key(), {}).get("engine")
     name = name or _select_engine(photos, extractor, choice, fit=fit).name
     prefix = f"{network}-{name.replace(' ', '-').lower()}"
-    tables = [_Table(view, cache / f"{prefix}-{view.name}.npz") for view in views]
-    complete = set.intersection(*(set(table.rows) for table in tables))
-    new = photos[~photos["digest"].isin(complete)]
+    tables = [FeatureTable(view, cache / f"{prefix}-{view.name}") for view in views]
+    new = photos[[any(digest not in table for table in tables) for digest in photos["digest"]]]
     if len(new):
         engine = _select_engine(photos, extractor, choice, name=name, fit=fit)
         if engine.name != name:  # it does not run any more, and its features must not be mixed with another's
-            return _extract_views(photos, extractor, cache, views=views, fit=fit)
-        _compute(new.drop_duplicates("digest"), engine, extractor, tables=tables, fit=fit)
+            return _extract_views(photos, extractor, cache, views=views, fit=fit, cluster=cluster)
+        new = new.drop_duplicates("digest")
+        nodes = connect(cluster)
+        with progress(f"{extractor.name} features ({engine.name})", len(new)) as bar:
+            if nodes is None:
+                _compute(new, engine, extractor, tables=tables, fit=fit, bar=bar)
+            else:
+                _compute_on(nodes, new, engine.name, extractor, tables=tables, fit=fit, bar=bar)
     return np.stack([table.features(photos["digest"]) for table in tables]), name, len(new)
 
 
@@ -249,15 +237,21 @@ def _select_engine(
 
 
 def _compute(
-    photos: pd.DataFrame, engine: Engine, extractor: keras.Model, *, tables: Sequence[_Table], fit: str
+    photos: pd.DataFrame,
+    engine: Engine,
+    extractor: keras.Model,
+    *,
+    tables: Sequence[FeatureTable],
+    fit: str,
+    bar: "tqdm[Any] | None" = None,
 ) -> None:
     """Decode photos once for all views and run the network, in threads; save every minute and at the end."""
 
-    def run(batch: pd.DataFrame) -> tuple[list[tuple[_Table, str]], np.ndarray]:
+    def run(batch: pd.DataFrame) -> tuple[list[tuple[FeatureTable, str]], np.ndarray]:
         places, images = [], []
         for path, digest in zip(batch["path"], batch["digest"], strict=True):
             image = read_image(path, extractor.input_shape[1], fit)
-            missing = [table for table in tables if digest not in table.rows]
+            missing = [table for table in tables if digest not in table]
             places += [(table, digest) for table in missing]
             images += [table.view.change(image, digest) for table in missing]
         return places, engine.predict(np.stack(images))
@@ -266,18 +260,64 @@ def _compute(
     batches = [photos[start : start + at_once] for start in range(0, len(photos), at_once)]
     saved, threads = time.monotonic(), ThreadPoolExecutor(engine.workers)
     try:
-        with progress(f"{extractor.name} features ({engine.name})", len(photos)) as bar:
-            for batch, (places, rows) in zip(batches, threads.map(run, batches), strict=True):
-                if not np.isfinite(rows).all():
-                    raise ValueError(f"The features of {extractor.name} are not finite. Are its weights damaged?")
-                for (table, digest), row in zip(places, rows, strict=True):
-                    table.new[digest] = row
+        for batch, (places, rows) in zip(batches, threads.map(run, batches), strict=True):
+            if not np.isfinite(rows).all():
+                raise ValueError(f"The features of {extractor.name} are not finite. Are its weights damaged?")
+            for (table, digest), row in zip(places, rows, strict=True):
+                table.new[digest] = row
+            if bar is not None:
                 bar.update(len(batch))
-                if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
-                    for table in tables:
-                        table.save()
-                    saved = time.monotonic()
+            if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                for table in tables:
+                    table.save()
+                saved = time.monotonic()
     finally:
         threads.shutdown(cancel_futures=True)
         for table in tables:
             table.save()
+
+
+def _compute_on(
+    nodes: Nodes,
+    photos: pd.DataFrame,
+    engine: str,
+    extractor: keras.Model,
+    *,
+    tables: Sequence[FeatureTable],
+    fit: str,
+    bar: "tqdm[Any]",
+) -> None:
+    """Do what `_compute` does on the nodes of a cluster, which save the features where they are computed."""
+    blocks = [photos[start : start + _BLOCK][["path", "digest"]] for start in range(0, len(photos), _BLOCK)]
+    places = [(table.view, table.folder) for table in tables]
+    probes = list(photos["path"].iloc[: inference.PROBES])
+    for block, _ in nodes.map(partial(_create_extractor, extractor, engine, places, probes, fit), blocks):
+        bar.update(len(block))
+    for table in tables:
+        table.update()
+
+
+def _create_extractor(
+    extractor: keras.Model, name: str, places: Sequence[tuple[View, Path]], probes: Sequence[str], fit: str
+) -> Callable[[pd.DataFrame], None]:
+    """Compile the network on a node, and return what computes and saves the features of a block of photos.
+
+    Raises
+    ------
+    ValueError
+        The node cannot run the network as the others do.
+    """
+    size = extractor.input_shape[1]
+    engine = inference.select_engine(extractor, np.stack([read_image(path, size, fit) for path in probes]), [name])
+    if engine.name != name:
+        raise ValueError(
+            f"The node {platform.node()} of the cluster cannot run {extractor.name} with {name}, as the first features "
+            "were computed. Take computers of one kind, or set CLUSTER = None."
+        )
+
+    tables = [FeatureTable(*place) for place in places]
+
+    def compute(photos: pd.DataFrame) -> None:
+        _compute(photos, engine, extractor, tables=[table.empty_copy() for table in tables], fit=fit)
+
+    return compute

@@ -122,6 +122,7 @@ def prepare(
     seed: int,
     labels: str | None = None,
     relabel: str | None = None,
+    cluster: str | None = None,
 ) -> Prepared:
     """Write the photos of a source to `<home>/prepared/{train,val,test}/<class>/*.jpg`, and return their table.
 
@@ -135,6 +136,8 @@ def prepare(
         The setting LABELS: where the classes are, if the folder can be understood in more than one way.
     relabel : str, optional
         The setting RELABEL: a table in which a person has corrected labels.
+    cluster : str, optional
+        The setting CLUSTER: the computers that read the photos.
 
     Raises
     ------
@@ -155,7 +158,7 @@ def prepare(
         partial_files = {path.name for path in source.home.glob(".*.partial")}  # of processes that were killed
         ignored = {*DERIVED, *partial_files} if source.folder == source.home else ()
         scan = scan_folder(source.folder, ignored, labels)
-        store = Store(source.folder, folder)
+        store = Store(source.folder, folder, cluster)
         new = store.update(list(scan.photos["original"]))
         rows = _rows(scan.photos, store)
         corrections = apply_corrections(rows, table) if table else None

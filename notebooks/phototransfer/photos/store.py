@@ -6,14 +6,16 @@ links. Each split has its own tree, so runs with different splits do not move ea
 
 import errno
 import hashlib
+import json
 import os
+import platform
 import re
 import shutil
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -21,8 +23,21 @@ from typing import Any
 
 import pandas as pd
 
+from phototransfer.cluster import Nodes, connect
 from phototransfer.console import progress
-from phototransfer.files import Stamp, atomic_write, free_space, megabytes, read_json, safe_name, stamp, write_json
+from phototransfer.files import (
+    Stamp,
+    atomic_write,
+    free_space,
+    megabytes,
+    read_json,
+    read_lines,
+    safe_name,
+    stamp,
+    write_error,
+    write_json,
+)
+from phototransfer.photos.careful import ReadBlock
 from phototransfer.photos.decode import RECIPE, NotAPhoto, NotReadable, read_photo
 from phototransfer.photos.depth import Depth, Range, set_ranges
 from phototransfer.photos.walk import made_by_system
@@ -30,9 +45,11 @@ from phototransfer.photos.walk import made_by_system
 COLUMNS = ["size", "mtime_ns", "stored", "jpeg_bytes", "reason", "digest", "width", "height", "bytes", "format"]
 COLUMNS += ["taken", "camera", "phash", "blank", "depth"]
 _STORE, _INDEX, _CHECKPOINTS = ".photos", "index.json", ".ipynb_checkpoints"
+_ADDED, _JOURNALS = ".added.jsonl", ".reading"
 _DEFAULT_SPLIT = (0.2, 0.2, 42)
 _OTHER_TREE = re.compile(r"val[0-9.e-]+-test[0-9.e-]+-seed[0-9]+")
-_SAVE_EVERY_SECONDS = 20
+_SAVE_EVERY_SECONDS = 5
+_BLOCK = 128  # photos that a node reads at a time
 #: Largest average size of a prepared photo: the mean of four sets was 47, 49, 50 and 72 kB, and one photo in a hundred
 #: became larger than three times its original.
 _MEAN_BYTES, _TIMES_ORIGINAL = 75_000, 3
@@ -41,12 +58,16 @@ _MEAN_BYTES, _TIMES_ORIGINAL = 75_000, 3
 class Store:
     """The prepared photos of one source folder."""
 
-    def __init__(self, source: Path, folder: Path) -> None:
-        self._source, self._folder = source, folder
+    def __init__(self, source: Path, folder: Path, cluster: str | None = None) -> None:
+        self._source, self._folder, self._cluster = source, folder, cluster
         content = read_json(folder / _INDEX) or {}
         #: For each original that was read, its row: a dict with the keys COLUMNS.
         self.index: dict[str, dict[str, Any]] = content.get("files", {})
         self._outdated = content.get("recipe") != RECIPE
+        if not self._outdated:
+            for rows in read_lines(folder / _ADDED):
+                self.index |= rows
+        self._added: dict[str, dict[str, Any]] = {}  # rows that are in no file yet
         # Names of photos that are gone from the store, and may still be in a tree that is not in use now.
         self._removed = set(content.get("removed", []))
 
@@ -147,41 +168,53 @@ class Store:
         ]
 
     def _save(self) -> None:
-        rows = dict(sorted(self.index.copy().items()))  # a copy, because threads may be adding to it
+        rows = dict(sorted(self.index.items()))
         removed = sorted(self._removed - self._stored_names())
         write_json(self._folder / _INDEX, {"recipe": RECIPE, "files": rows, "removed": removed})
+        self._added = {}
+        (self._folder / _ADDED).unlink(missing_ok=True)
+
+    def _save_added(self) -> None:
+        """Add the new rows to a file beside the index, which is not rewritten for each of a million photos."""
+        added, self._added = self._added, {}
+        path = self._folder / _ADDED
+        try:
+            with path.open("a", encoding="ascii") as file:
+                file.write(f"\n{json.dumps(added)}\n")  # after a line that was cut off
+        except OSError as error:
+            raise write_error(path, path, error) from error
 
     def _read(self, new: list[str], ranges: Mapping[str, Range] | None = None) -> None:
-        """Read originals in threads (Pillow works outside of the interpreter lock), and save the index regularly."""
-        read = partial(self._read_one, ranges=ranges)
+        """Read originals, here or on the nodes of a cluster, and save their rows regularly."""
+        saved, nodes = time.monotonic(), connect(self._cluster)
+        rows = self._rows_here(new, ranges) if nodes is None else self._rows_of_nodes(nodes, new, ranges)
+        try:
+            with closing(rows):
+                for original, row in progress("Preparing", len(new), rows):
+                    self.index[original] = self._added[original] = row
+                    if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
+                        self._save_added()
+                        saved = time.monotonic()
+        finally:
+            self._save()
+
+    def _rows_here(self, new: list[str], ranges: Mapping[str, Range] | None) -> "Generator[tuple[str, dict[str, Any]]]":
+        """Read originals in threads: Pillow works outside of the interpreter lock."""
+        read = partial(read_one, source=self._source, folder=self._folder, ranges=ranges)
         # Pillow warns of odd metadata in files that it reads well. Filters hold for the process, not for one thread.
         with warnings.catch_warnings(action="ignore"), ThreadPoolExecutor(os.cpu_count()) as threads:
             try:
-                saved = time.monotonic()
-                for _ in progress("Preparing", len(new), threads.map(read, new)):
-                    if time.monotonic() - saved > _SAVE_EVERY_SECONDS:
-                        self._save()
-                        saved = time.monotonic()
+                yield from zip(new, threads.map(read, new), strict=True)
             finally:
                 threads.shutdown(cancel_futures=True)
-                self._save()
 
-    def _read_one(self, original: str, ranges: Mapping[str, Range] | None) -> None:
-        size, mtime = stamp(self._source / original)
-        row: dict[str, Any] = dict.fromkeys(COLUMNS, "") | {"size": size, "mtime_ns": mtime}
-        try:
-            path = self._source / original
-            photo = read_photo(path, ranges) if ranges else read_photo(path)
-        except NotReadable as error:
-            row |= {"reason": str(error), "mtime_ns": -2}  # never current, so it is tried again next time
-        except NotAPhoto as error:
-            row["reason"] = str(error)
-        else:
-            row |= asdict(photo) | {"stored": _stored_name(original), "jpeg_bytes": len(photo.jpeg)}
-            del row["jpeg"]
-            with atomic_write(self.stored_path(row["stored"])) as partial_file:
-                partial_file.write_bytes(photo.jpeg)
-        self.index[original] = row
+    def _rows_of_nodes(
+        self, nodes: Nodes, new: list[str], ranges: Mapping[str, Range] | None
+    ) -> "Generator[tuple[str, dict[str, Any]]]":
+        blocks = [new[start : start + _BLOCK] for start in range(0, len(new), _BLOCK)]
+        create = partial(_create_reader, self._source, self._folder, ranges)
+        for _, rows in nodes.map(create, blocks):
+            yield from rows.items()
 
     def _space_needed(self, originals: list[str]) -> int:
         sizes = (max(0, stamp(self._source / original).size) for original in originals)
@@ -197,6 +230,51 @@ class Store:
             f"{needed}, and {free} are free. Make space and run this again, it continues where it stopped; or move the "
             "folder data/ to another disk and put a link to it here.",
         )
+
+
+def read_one(original: str, *, source: Path, folder: Path, ranges: Mapping[str, Range] | None) -> dict[str, Any]:
+    """Prepare an original of the folder `source`, write it to the store in `folder`, and return its row."""
+    row = _empty_row(original, source)
+    try:
+        path = source / original
+        photo = read_photo(path, ranges) if ranges else read_photo(path)
+    except NotReadable as error:
+        row |= {"reason": str(error), "mtime_ns": -2}  # never current, so it is tried again next time
+    except NotAPhoto as error:
+        row["reason"] = str(error)
+    else:
+        row |= asdict(photo) | {"stored": _stored_name(original), "jpeg_bytes": len(photo.jpeg)}
+        del row["jpeg"]
+        with atomic_write(folder / _STORE / row["stored"]) as partial_file:
+            partial_file.write_bytes(photo.jpeg)
+    return row
+
+
+def _empty_row(original: str, source: Path) -> dict[str, Any]:
+    size, mtime = stamp(source / original)
+    return dict.fromkeys(COLUMNS, "") | {"size": size, "mtime_ns": mtime}
+
+
+def _create_reader(source: Path, folder: Path, ranges: Mapping[str, Range] | None) -> ReadBlock:
+    """Return what reads blocks of originals on a node.
+
+    Raises
+    ------
+    OSError
+        The node does not see the photos, or the folder that they are written to.
+    """
+    for needed in (source, folder):
+        if not needed.is_dir():
+            raise OSError(
+                errno.ENOENT,
+                f"The node {platform.node()} of the cluster has no folder {needed}. Photos and data/ must be on a disk "
+                "that all nodes have, under the same path. Or set CLUSTER = None.",
+            )
+
+    def skip(original: str, reason: str) -> dict[str, Any]:
+        return _empty_row(original, source) | {"reason": reason}
+
+    return ReadBlock(partial(read_one, source=source, folder=folder, ranges=ranges), skip, folder / _JOURNALS)
 
 
 def as_depth(entry: dict[str, Any]) -> Depth:
