@@ -204,6 +204,7 @@ def extract_in_turns(folder: str) -> dict[str, Any]:
     with quiet_tensorflow():
         import keras
     from phototransfer.network import extract, features, load_backbone
+    from phototransfer.network.feature_table import FeatureTable
     from phototransfer.network.views import PLAIN
     from phototransfer.photos import find_source, prepare
 
@@ -219,7 +220,7 @@ def extract_in_turns(folder: str) -> dict[str, Any]:
     turns = []
     for turn in range(TURNS):
         limit = _rate(product, SECONDS_OF_A_TURN)
-        table = features._Table(PLAIN, prepared.cache / f"turn-{turn}.npz")
+        table = FeatureTable(PLAIN, prepared.cache / f"turn-{turn}")
         batch = prepared.photos.sample(PHOTOS_OF_A_TURN, random_state=turn, replace=True)
         batch = batch.assign(digest=[str(number) for number in range(len(batch))])
         began = time.perf_counter()

@@ -4,9 +4,11 @@ import importlib.util
 import os
 import platform
 import socket
+import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -181,18 +183,24 @@ def connect(setting: str | None) -> Nodes | None:
     if setting is None:
         return None
     check_cluster(setting)
+    if "ray" in sys.modules and sys.modules["ray"].is_initialized():
+        return Nodes(setting)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # Ray would send a report on its use to its maker
+    if setting != "local" and _has_token():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")  # `ray start` asks for the token if there is one
     import ray
 
-    if not ray.is_initialized():
-        options = {"logging_level": "ERROR", "log_to_driver": False}
-        if setting == "local":
-            options["include_dashboard"] = False
-        try:
-            ray.init(setting, **options)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            reason = str(error).strip().partition("\n")[0]
-            raise ValueError(f"CLUSTER = {setting!r}: no cluster can be reached there ({reason}).") from error
+    options = {"logging_level": "ERROR", "log_to_driver": False}
+    if setting == "local":
+        options["include_dashboard"] = False
+    try:
+        ray.init(setting, **options)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(
+            f"CLUSTER = {setting!r}: no cluster can be reached there ({reason}). Is it started (ray start), "
+            "and is the file ~/.ray/auth_token the same on all nodes and here?"
+        ) from error
     return Nodes(setting)
 
 
@@ -213,6 +221,12 @@ def check_cluster(setting: str | None) -> None:
                 f"CLUSTER = {setting!r}: nothing answers at {address.netloc} ({error.strerror or error}). Is the "
                 "cluster started (ray start --head), and is this its address?"
             ) from error
+
+
+def _has_token() -> bool:
+    """Tell whether there is a token for a cluster: https://docs.ray.io/en/latest/ray-security/token-auth.html."""
+    place = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    return "RAY_AUTH_TOKEN" in os.environ or place.is_file()
 
 
 def _versions() -> dict[str, str]:

@@ -95,6 +95,7 @@ class Store:
         unfinished = [path for path in (self._folder / _STORE).glob("*") if path.name not in names]
         for path in [*unfinished, *self._folder.glob(f".{_INDEX}.*.partial")]:  # of a process that was killed
             path.unlink()
+        shutil.rmtree(self._folder / _JOURNALS, ignore_errors=True)  # all is read
         return len(new)
 
     def ranges(self) -> dict[str, Range]:
