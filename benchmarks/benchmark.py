@@ -202,18 +202,13 @@ def extract_in_turns(folder: str) -> dict[str, Any]:
     from phototransfer.console import quiet_tensorflow
 
     with quiet_tensorflow():
-        import keras
-    from phototransfer.network import extract, features, load_backbone
+        from phototransfer.network import extract, features
     from phototransfer.network.feature_table import FeatureTable
     from phototransfer.network.views import PLAIN
     from phototransfer.photos import find_source, prepare
 
     prepared = prepare(find_source(folder), val_split=0.2, test_split=0.2, seed=42)
-    backbone = load_backbone(BACKBONE, None)
-    backbone.model.trainable = False
-    pixels = keras.Input((backbone.image_size, backbone.image_size, 3))
-    feature_map = backbone.model(backbone.preprocess(pixels), training=False)
-    extractor = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(feature_map), name=backbone.architecture)
+    extractor = frozen_network(BACKBONE, None)
     extract(prepared.photos[:FIRST], extractor, prepared.cache)
     [engine] = features._compiled.values()
     product = _fastest_product("bf16" if "bf16" in engine.name else "f32")
@@ -234,6 +229,19 @@ def extract_in_turns(folder: str) -> dict[str, Any]:
         "share_of_limit": round(float(np.median(rates * GFLOP_PER_PHOTO / limits)), 3),
         "shares": np.round(rates * GFLOP_PER_PHOTO / limits, 2).tolist(),
     }
+
+
+def frozen_network(architecture: str, weights: str | None) -> Any:
+    """Return a frozen network from photos to features, as the notebook makes it."""
+    import keras
+
+    from phototransfer.network import load_backbone
+
+    backbone = load_backbone(architecture, weights)
+    backbone.model.trainable = False
+    pixels = keras.Input((backbone.image_size, backbone.image_size, 3))
+    feature_map = backbone.model(backbone.preprocess(pixels), training=False)
+    return keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(feature_map), name=backbone.architecture)
 
 
 def draw_sample(project: Path) -> Path:

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmark import machine, timed
+from benchmark import frozen_network, machine, timed
 from growth import draw_photos
 
 from phototransfer.files import MODELS, atomic_write, write_json
@@ -97,9 +97,7 @@ def started_node(core: int, *, head: bool) -> Iterator[None]:
 def child(photos: str, home: str, cluster: str, cores: str) -> None:
     """Read and prepare photos, compute their features, and print the seconds of each."""
     os.sched_setaffinity(0, json.loads(cores))
-    import keras
-
-    from phototransfer.network import extract, load_backbone
+    from phototransfer.network import extract
     from phototransfer.photos import prepare
     from phototransfer.photos.sources import Source
     from phototransfer.photos.store import Store
@@ -121,11 +119,7 @@ def child(photos: str, home: str, cluster: str, cores: str) -> None:
     began = time.perf_counter()
     prepared = prepare(source, val_split=0.2, test_split=0.2, seed=42, cluster=setting)
     seconds["rest of preparing"] = time.perf_counter() - began
-    backbone = load_backbone("EfficientNetLite0", "imagenet", 42)
-    backbone.model.trainable = False
-    image = keras.Input((224, 224, 3))
-    features = keras.layers.GlobalAveragePooling2D()(backbone.model(backbone.preprocess(image), training=False))
-    extractor = keras.Model(image, features, name=backbone.architecture)
+    extractor = frozen_network("EfficientNetLite0", "imagenet")
     began = time.perf_counter()
     extract(prepared.photos, extractor, prepared.cache, cluster=setting)
     seconds["features"] = time.perf_counter() - began

@@ -132,7 +132,11 @@ class _Work:
             return number, outcome
         except ray.exceptions.RayTaskError as error:
             raise (error.cause if isinstance(error.cause, Exception) else error) from None
-        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError) as error:
+        except (
+            ray.exceptions.RayActorError,
+            ray.exceptions.ActorUnschedulableError,  # the node ended before the process began
+            ray.exceptions.ObjectLostError,
+        ) as error:
             if self._processes.get(process.node) is process:
                 del self._processes[process.node]
             self._ends[number] += 1

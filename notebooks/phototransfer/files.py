@@ -22,6 +22,7 @@ PROJECT = Path(os.environ.get("PHOTOTRANSFER_HOME") or Path(__file__).parents[2]
 DATA = PROJECT / "data"
 MODELS = PROJECT / "models"
 
+_TAIL = 2**16  # bytes that are read at a time to find the end of a line
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*%\x00-\x1f\x7f\ud800-\udfff]')
 _RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(1, 10))}
 
@@ -155,7 +156,7 @@ def append_line(path: Path, content: dict[str, Any]) -> None:
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield the objects in a file of `append_line`; nothing if there is none. A line that was cut off is left out."""
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")  # `splitlines` splits at U+2028 too
     except FileNotFoundError:
         return
     for line in lines:
@@ -167,8 +168,14 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def remove_incomplete_line(file: BinaryIO) -> int:
     """Cut off what follows the last line break of an open file, and return the size in bytes that remains."""
-    file.seek(0)
-    complete = file.read().rfind(b"\n") + 1
+    complete = file.seek(0, os.SEEK_END)
+    while complete:  # from the end: the file may be large
+        start = max(0, complete - _TAIL)
+        file.seek(start)
+        if found := file.read(complete - start).rfind(b"\n") + 1:
+            complete = start + found
+            break
+        complete = start
     file.truncate(complete)
     return complete
 

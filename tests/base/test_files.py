@@ -136,6 +136,20 @@ def test_a_line_is_appended_after_whole_lines_only(tmp_path):
     assert [json.loads(line)["run"] for line in path.read_text().splitlines()] == ["a", "b"]
 
 
+@pytest.mark.parametrize("before", ["", '{"run": "a"}\n'])
+def test_a_cut_off_line_of_any_length_is_removed(tmp_path, before):
+    path = tmp_path / "runs.jsonl"
+    path.write_text(before + '{"run": "' + "x" * 200_000)
+    append_line(path, {"run": "b"})
+    assert path.read_text() == before + '{"run": "b"}\n'
+
+
+def test_a_name_with_a_line_separator_of_unicode_stays_in_its_line(tmp_path):
+    content = {"dataset": "pets\u2028and\x85more"}
+    append_line(tmp_path / "runs.jsonl", content)
+    assert list(read_lines(tmp_path / "runs.jsonl")) == [content]
+
+
 def test_a_locked_folder_makes_another_process_wait(tmp_path, capsys):
     from filelock import FileLock
 

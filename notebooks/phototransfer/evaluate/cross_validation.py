@@ -60,9 +60,10 @@ class CrossValidator:
 
     def _make_folds(self, *, without_test: bool) -> Folds | None:
         """Return the folds for the current settings, made once."""
-        key = self.settings["CV_FOLDS"], self.settings["SEED"], without_test
+        n_folds, seed = self.settings["CV_FOLDS"], self.settings["SEED"]
+        key = n_folds, seed, without_test
         if key not in self._folds:
-            self._folds[key] = make_folds(self.photos, *key[:2], without_test=without_test)
+            self._folds[key] = make_folds(self.photos, n_folds, seed, without_test=without_test)
         return self._folds[key]
 
     def skipped(self, name: str) -> Skipped:

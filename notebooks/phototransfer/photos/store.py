@@ -6,7 +6,6 @@ links. Each split has its own tree, so runs with different splits do not move ea
 
 import errno
 import hashlib
-import json
 import os
 import platform
 import re
@@ -27,6 +26,7 @@ from phototransfer.cluster import Nodes, connect
 from phototransfer.console import progress
 from phototransfer.files import (
     Stamp,
+    append_line,
     atomic_write,
     free_space,
     megabytes,
@@ -34,7 +34,6 @@ from phototransfer.files import (
     read_lines,
     safe_name,
     stamp,
-    write_error,
     write_json,
 )
 from phototransfer.photos.careful import ReadBlock
@@ -178,12 +177,7 @@ class Store:
     def _save_added(self) -> None:
         """Add the new rows to a file beside the index, which is not rewritten for each of a million photos."""
         added, self._added = self._added, {}
-        path = self._folder / _ADDED
-        try:
-            with path.open("a", encoding="ascii") as file:
-                file.write(f"\n{json.dumps(added)}\n")  # after a line that was cut off
-        except OSError as error:
-            raise write_error(path, path, error) from error
+        append_line(self._folder / _ADDED, added)
 
     def _read(self, new: list[str], ranges: Mapping[str, Range] | None = None) -> None:
         """Read originals, here or on the nodes of a cluster, and save their rows regularly."""
