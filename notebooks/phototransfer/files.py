@@ -1,6 +1,7 @@
 """Paths of the project, atomic writing of files, and locks between processes."""
 
 import errno
+import importlib.util
 import json
 import os
 import re
@@ -136,6 +137,21 @@ def write_table(path: Path, table: "pd.DataFrame") -> None:
     """Write a table as CSV, numbers with enough digits to be read back exactly."""
     with atomic_write(path) as partial:
         table.to_csv(partial, index=False, encoding="utf-8", errors="backslashreplace")
+
+
+def write_parquet(path: Path, table: "pd.DataFrame") -> bool:
+    """Write a table as Parquet, which is quicker to read than CSV, and tell whether pyarrow is installed for it."""
+    if importlib.util.find_spec("pyarrow") is None:
+        return False
+    # A file name that is not UTF-8 has lone surrogates, as in `write_json`.
+    texts = {name: column.map(_valid_text) for name, column in table.items() if column.dtype == object}
+    with atomic_write(path) as partial:
+        table.assign(**texts).to_parquet(partial, index=False)
+    return True
+
+
+def _valid_text(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode("utf-8") if isinstance(value, str) else value
 
 
 def append_line(path: Path, content: dict[str, Any]) -> None:

@@ -33,6 +33,7 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "pandas", "scikit-learn", "pillow"
 #: File in the folder of a run with what new photos are compared with.
 TRAINING_FEATURES = "training_features.npz"
 _SHOWN_FIRST = "verdict"  #: the result that figures wait for
+_MANY_ROWS = 100_000  # of a table that takes long to read as CSV
 _LONG_SECONDS = 5.0  # a shorter cell needs no estimate
 _CALLBACKS = "_phototransfer_callbacks"
 _ALT_LENGTH = 400  # characters: a screen reader reads all of it
@@ -216,10 +217,16 @@ class Report:
         return NextSteps({name: sentences for name, sentences in self._advice.items() if sentences})
 
     def save_table(self, name: str, table: pd.DataFrame) -> Path:
-        """Write a table as `<name>.csv` with paths relative to the project, and return its path."""
+        """Write a table as `<name>.csv` with paths relative to the project, and return its path.
+
+        A table of very many rows is written as `<name>.parquet` too, if pyarrow is installed.
+        """
         if "path" in table:
             table = table.assign(path=[files.relative_to_project(path) for path in table["path"]])
         files.write_table(self.folder / f"{name}.csv", table)
+        (self.folder / f"{name}.parquet").unlink(missing_ok=True)  # of an earlier run
+        if len(table) >= _MANY_ROWS:
+            files.write_parquet(self.folder / f"{name}.parquet", table)
         return self.folder / f"{name}.csv"
 
     def save_model(self, model: "keras.Model", classes: list[str], novelty: Result | None = None) -> Path:

@@ -24,6 +24,7 @@ def validator_of(photos: pd.DataFrame, probability_of_b: np.ndarray, **settings)
     probabilities = np.stack([1 - probability_of_b, probability_of_b], axis=1).astype(np.float32)
     return SimpleNamespace(
         photos=photos,
+        all_photos=photos,
         folds=folds,
         settings=SETTINGS | {"RELABEL": None} | settings,
         configured_probabilities=lambda _: probabilities[folds.rows],

@@ -4,10 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from phototransfer import files
 from phototransfer.files import append_line, atomic_write, locked, read_json, read_lines, safe_name, write_json
 
 
@@ -168,3 +171,13 @@ def test_lines_that_are_no_objects_are_left_out(tmp_path):
     with (tmp_path / "runs.jsonl").open("a") as file:
         file.write('[1]\n3\n{"run": "cut')
     assert list(read_lines(tmp_path / "runs.jsonl")) == [{"run": "a"}]
+
+
+def test_a_table_as_parquet_is_that_as_csv(tmp_path):
+    pytest.importorskip("pyarrow", reason="requirements-large.txt")
+    table = pd.DataFrame({"original": ["a.jpg", "\udcff.jpg", None], "probability": [0.1, np.nan, 1.0]}, dtype=object)
+    table["taken"] = pd.to_datetime(["2020-01-01", None, None])
+    assert files.write_parquet(tmp_path / "table.parquet", table)
+    read = pd.read_parquet(tmp_path / "table.parquet")
+    assert list(read["original"].iloc[:2]) == ["a.jpg", "\\udcff.jpg"] and read["original"].isna().tolist() == [0, 0, 1]
+    assert read["probability"].iloc[0] == 0.1 and read["taken"].iloc[0] == pd.Timestamp("2020-01-01")

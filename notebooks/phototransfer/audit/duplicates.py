@@ -5,8 +5,10 @@ not the features, so the result holds for any network, an untrained one too.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from phototransfer.audit.candidates import MOST_EXACT, find_candidates, unit
 from phototransfer.console import plural, progress, short_name, shorten_list
 from phototransfer.finding import CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, SERIOUS, Finding
 from phototransfer.photos import registration
@@ -30,12 +33,13 @@ from phototransfer.style import GREY, ORANGE, VERMILLION, show_photo
 
 if TYPE_CHECKING:
     from phototransfer.network import Features
+    from phototransfer.network.feature_rows import Rows
 
 #: With fewer test photos than this the accuracy on a class cannot be measured.
 MIN_TEST_PHOTOS = 10
 _SMALL_EFFECT = 0.005  # 0.00 with two decimals
-_NEAREST = 2  # candidates for each photo in each split, by shape and again by features
-_PHOTOS_PER_BLOCK, _PAIRS_PER_BLOCK, _EMBED_BATCH = 512, 256, 32
+_PAIRS_PER_BLOCK, _EMBED_BATCH = 256, 32
+_MOST_POINTS = 20_000  # of unrelated pairs in the figure
 _SCORES = ["cosine", "correlation", "lowest", "border", "tiles"]
 _PLOTTED_PAIRS, _PAIRS_PER_ROW = 12, 3
 _STYLES = {"unrelated": (GREY, "."), "near-duplicate": (ORANGE, "s"), "duplicate": (VERMILLION, "D")}
@@ -157,6 +161,7 @@ class Duplicates(Result):
         for kind, (colour, marker) in _STYLES.items():
             rows = registered[registered["kind"] == kind]
             label = f"{kind} ({len(rows):,})"
+            rows = rows.sample(min(len(rows), _MOST_POINTS), random_state=0)
             axis.plot(rows["correlation"], rows["lowest"], marker, color=colour, alpha=0.7, label=label)
         axis.axvline(SAME_SCENE, color="black", linestyle=":", linewidth=1.2)
         axis.plot([SAME_SCENE, 1], [DUPLICATE, DUPLICATE], color="black", linestyle=":", linewidth=1.2)
@@ -279,7 +284,7 @@ def find_duplicates(photos: pd.DataFrame, features: "Features", settings: Mappin
 
     Notes
     -----
-    All photos are compared in blocks: time grows with n² · d, memory with n. Files with equal bytes are duplicates.
+    All photos are compared, very many approximately: see `candidates`. Files with equal bytes are duplicates.
     """
     if not settings["CHECKS"]:
         return Skipped("duplicates", "Not checked (CHECKS = False).")
@@ -400,15 +405,35 @@ def _duplicate_of(photos: pd.DataFrame, pairs: pd.DataFrame) -> pd.Series:
 
 def _compare_candidates(photos: pd.DataFrame, features: "Features") -> pd.DataFrame:
     """Return the candidate pairs with their scores, as described in `Duplicates`."""
-    squares = registration.grey_squares(list(photos["path"]), registration.SIDE)
+    with _squares(photos, features) as squares:
+        return _score_candidates(photos, features, squares)
+
+
+@contextmanager
+def _squares(photos: pd.DataFrame, features: "Features") -> Iterator[np.ndarray]:
+    """Yield the grey squares of the photos, uint8 (n, SIDE, SIDE): of many photos, in a file that is deleted then."""
+    paths, shape = list(photos["path"]), (len(photos), registration.SIDE, registration.SIDE)
+    if len(photos) <= MOST_EXACT:
+        yield registration.grey_squares(paths, registration.SIDE)
+        return
+    with tempfile.TemporaryFile(dir=features.results.parent if features.results else None) as file:
+        squares = np.memmap(file, np.uint8, "w+", shape=shape)
+        yield registration.grey_squares(paths, registration.SIDE, out=squares)
+        del squares
+
+
+def _score_candidates(photos: pd.DataFrame, features: "Features", squares: np.ndarray) -> pd.DataFrame:
     rows = pd.Series(np.arange(len(photos)))
     first_with_bytes = rows.groupby(photos["digest"].to_numpy()).transform("first").to_numpy()
     same_bytes = np.stack([first_with_bytes, rows, np.zeros_like(rows)], axis=1)[first_with_bytes < rows]
-    pairs = _nearest_pairs(squares, features.plain, photos["split"].to_numpy())
-    pairs = np.unique(np.concatenate([pairs, same_bytes]), axis=0)
+    pairs = find_candidates(squares, features.plain, photos["split"].to_numpy())
+    pairs = _unique(np.concatenate([pairs, same_bytes]), len(photos))
     table = pd.DataFrame(pairs, columns=["a", "b", "orientation"])
-    depends_on = {"squares": squares, "features": features.plain, "pairs": pairs}
-    table[_SCORES], _ = stored(features.results, depends_on, lambda: _score(squares, features.plain, pairs))
+    if len(photos) <= MOST_EXACT:
+        depends_on = {"squares": squares, "features": np.asarray(features.plain), "pairs": pairs}
+        table[_SCORES], _ = stored(features.results, depends_on, lambda: _score(squares, features.plain, pairs))
+    else:  # telling whether anything has changed would take as long
+        table[_SCORES] = _score(squares, features.plain, pairs)
     # Files with equal bytes are duplicates even if they show nothing to register.
     equal = (first_with_bytes[table["b"]] == table["a"]) & (table["orientation"] == 0)
     table.loc[equal, _SCORES[1:]] = 1.0
@@ -428,7 +453,8 @@ def _confirmed_pairs(photos: pd.DataFrame, features: "Features", candidates: pd.
         batch = turned.iloc[start : start + _EMBED_BATCH]
         files = zip(photos["path"].iloc[batch["b"]], batch["orientation"], strict=True)
         pictures = [_read_oriented(path, orientation) for path, orientation in files]
-        pairs.loc[batch.index, "cosine"] = _cosine(features.plain[batch["a"]], features.embed(pictures))
+        upright = np.asarray(features.plain[batch["a"].to_numpy()])
+        pairs.loc[batch.index, "cosine"] = _cosine(upright, features.embed(pictures))
     pairs["orientation"] = np.array(registration.ORIENTATIONS)[pairs["orientation"]]
     return pairs.sort_values(["across", "kind", "cosine"], ascending=[False, True, False], ignore_index=True)
 
@@ -439,66 +465,18 @@ def _read_oriented(path: str, orientation: int) -> np.ndarray:
     return registration.orient(channels, orientation).transpose(1, 2, 0)
 
 
-def _nearest_pairs(squares: np.ndarray, features: np.ndarray, split: np.ndarray) -> np.ndarray:
-    """Return each photo's nearest in every split, by shape and by features: int64 (k, 3) of a < b and orientation.
-
-    A network gives a mirrored photo nearly the same features, a rotated one others, and does not say which it is: the
-    nearest by features are tried as they are, mirrored, and in the orientation in which their shapes are nearest.
-    """
-    rows_by_split = [np.flatnonzero(split == name) for name in pd.unique(split)]
-    shapes = _shapes(squares)
-    by_shape = _nearest(shapes, rows_by_split)
-    # Minus their mean, features distinguish photos even if a network gives nearly the same ones for all.
-    a, b, _ = _nearest([_unit(features - features.mean(axis=0))], rows_by_split).T
-    nearest_shape = np.stack([np.einsum("kd,kd->k", shapes[0][a], shape[b]) for shape in shapes]).argmax(axis=0)
-    orientations = (np.zeros_like(a), np.full_like(a, registration.MIRRORED), nearest_shape)
-    by_features = [np.stack([a, b, orientation], axis=1) for orientation in orientations]
-    pairs = np.concatenate([by_shape, *by_features])
-    backwards = pairs[:, 0] > pairs[:, 1]
-    a, b, orientation = pairs[backwards].T
-    pairs[backwards] = np.stack([b, a, registration.INVERSE[orientation]], axis=1)
-    return pairs
+def _unique(pairs: np.ndarray, count: int) -> np.ndarray:
+    """Return different pairs (k, 3) of `count` photos, in order."""
+    orientations = len(registration.ORIENTATIONS)
+    numbers = np.unique((pairs[:, 0] * count + pairs[:, 1]) * orientations + pairs[:, 2])
+    return np.stack([*np.divmod(numbers // orientations, count), numbers % orientations], axis=1)
 
 
-def _shapes(squares: np.ndarray) -> list[np.ndarray]:
-    """Return the coarse shape of each photo in every orientation: unit vectors (n, 64), near 0 for a plain surface."""
-    fine = registration.local_contrast(squares, 16)
-    coarse = fine.reshape(len(fine), 8, 2, 8, 2).mean((2, 4))
-    coarse -= coarse.mean((1, 2), keepdims=True)
-    oriented = [registration.orient(coarse, number) for number in range(len(registration.ORIENTATIONS))]
-    return [_unit(shapes.reshape(len(shapes), -1), least=0.1) for shapes in oriented]
-
-
-def _nearest(vectors: list[np.ndarray], rows_by_split: list[np.ndarray]) -> np.ndarray:
-    """Return (k, 3): row, one of the nearest rows in each split, and its orientation.
-
-    `vectors` holds float (n, d) for each orientation, beginning with the photos as they are.
-    """
-    blocks = []
-    for start in range(0, len(vectors[0]), _PHOTOS_PER_BLOCK):
-        block = vectors[0][start : start + _PHOTOS_PER_BLOCK]
-        similarity = block @ vectors[0].T
-        orientation = np.zeros(similarity.shape, dtype=np.int8)
-        for number, oriented in enumerate(vectors[1:], 1):
-            oriented_similarity = block @ oriented.T
-            np.copyto(orientation, number, where=oriented_similarity > similarity)
-            np.maximum(similarity, oriented_similarity, out=similarity)
-        rows = np.arange(len(block))
-        similarity[rows, rows + start] = -np.inf  # a photo is no candidate for itself
-        for inside in rows_by_split:
-            count = min(_NEAREST, len(inside))
-            nearest = inside[np.argpartition(-similarity[:, inside], count - 1, axis=1)[:, :count]].ravel()
-            row = np.repeat(rows, count)
-            pairs = np.stack([row + start, nearest, orientation[row, nearest]], axis=1)
-            blocks.append(pairs[pairs[:, 0] != pairs[:, 1]])
-    return np.concatenate(blocks)
-
-
-def _score(squares: np.ndarray, features: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+def _score(squares: np.ndarray, features: "Rows", pairs: np.ndarray) -> np.ndarray:
     """Return the scores (k, 5) of candidates (k, 3)."""
 
     def score(block: np.ndarray) -> np.ndarray:
-        cosine = _cosine(features[block[:, 0]], features[block[:, 1]])
+        cosine = _cosine(np.asarray(features[block[:, 0]]), np.asarray(features[block[:, 1]]))
         return np.column_stack([cosine, registration.compare(squares, block)])
 
     blocks = [pairs[start : start + _PAIRS_PER_BLOCK] for start in range(0, len(pairs), _PAIRS_PER_BLOCK)]
@@ -513,10 +491,5 @@ def _score(squares: np.ndarray, features: np.ndarray, pairs: np.ndarray) -> np.n
     return np.concatenate(scores)
 
 
-def _unit(rows: np.ndarray, least: float = 1e-12) -> np.ndarray:
-    """Return rows scaled to length 1; rows shorter than `least` stay shorter."""
-    return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), least)
-
-
 def _cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    return np.einsum("kd,kd->k", _unit(first), _unit(second))
+    return np.einsum("kd,kd->k", unit(first), unit(second))

@@ -83,6 +83,7 @@ class Mislabelled(Result):
     classes: list[str]
     digests: frozenset[str]
     corrections: Corrections | None = None
+    sample: str = ""  #: that of `Folds`
 
     @property
     def expected(self) -> float:
@@ -153,6 +154,8 @@ class Mislabelled(Result):
             if count
             else "No suspects: no photo is predicted with confidence as another class by heads not trained on it."
         ]
+        if self.sample:
+            lines.append(f"{self.sample} The labels of the others are not checked.")
         lines += [
             f"{row.original} ({row.label}) and {row.other} ({row.other_label}) "
             + ("are the same file." if row.same_file else "show almost the same picture.")
@@ -300,8 +303,9 @@ def find_mislabelled(validator: CrossValidator, corrections: Corrections | None 
         errors=int(wrong.sum()),
         accuracy=mean_recall(~wrong[tested], folds.labels[tested]) if tested.any() else 0.0,
         classes=folds.classes,
-        digests=frozenset(validator.photos["digest"]),
+        digests=frozenset(validator.all_photos["digest"]),
         corrections=corrections,
+        sample=folds.sample,
     )
 
 

@@ -1,7 +1,7 @@
 """Shift: differences between validation or test photos and training photos of the same class."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -15,6 +15,7 @@ from sklearn.utils.extmath import randomized_svd
 from phototransfer.audit.permutation import ALPHA, CLEAR_ALPHA, one_blas_thread
 from phototransfer.console import short_name
 from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
+from phototransfer.photos.sampling import MOST_PHOTOS, describe_sample, sample_rows
 from phototransfer.report import Result, Skipped
 from phototransfer.style import BLUE, ORANGE, VERMILLION, photo_grid
 
@@ -56,6 +57,7 @@ class Shift(Result):
     scores: pd.DataFrame
     photos: pd.DataFrame
     random_splits: Sequence[str] = ()  #: not tested, because they were cut at random: any difference is chance
+    samples: Mapping[str, str] = field(default_factory=dict)  #: which sample of very many photos was compared, by split
 
     @property
     def state(self) -> str:
@@ -106,7 +108,7 @@ class Shift(Result):
                 line += f", {row.set_aside} not: near-duplicates, or no others of their class" if row.set_aside else ""
             if row.p_value > _TOO_SIMILAR:
                 line += ". They resemble training photos more than in a random split: look for duplicates"
-            lines.append(f"{line}.")
+            lines.append(f"{line}. {self.samples.get(row.split, '')}".strip())
         return "\n".join(lines)
 
     def advice(self) -> list[str]:
@@ -189,26 +191,30 @@ def check_shift(
     in_table = [name for name in _SPLITS if name in set(photos["split"])]
     splits = [name for name in in_table if name not in random_splits]
     scores = pd.DataFrame(np.nan, index=photos.index, columns=splits)
-    rows = []
+    rows, samples = [], {}
     for column, split in enumerate(splits):
-        places = _comparable(photos, split)
+        comparable = _comparable(photos, split)
+        places = _sample(photos, comparable, settings["SEED"])
+        values = np.asarray(features.plain[places])
         in_split = photos["split"].to_numpy()[places] == split
-        row = {"split": split, "photos": in_split.sum(), "same_features": _same_features(features.plain[places])}
+        row = {"split": split, "photos": in_split.sum(), "same_features": _same_features(values)}
+        samples[split] = describe_sample(len(places), len(comparable))
+        row["set_aside"] = (photos["split"] == split).sum() - (photos["split"].iloc[comparable] == split).sum()
         labels = pd.factorize(photos["label"].iloc[places])[0]
         if _log_random_splits(labels, in_split) >= np.log(_MIN_RANDOM_SPLITS) and not row["same_features"]:
             with one_blas_thread():
-                aucs, scores.iloc[places, column] = _distinguish(features.plain[places], labels, in_split, rng)
+                aucs, scores.iloc[places, column] = _distinguish(values, labels, in_split, rng)
             low, high = np.quantile(aucs[1:], (0.025, 0.975))
             row |= {"auc": aucs[0], "low": low, "high": high, "p_value": (aucs >= aucs[0] - 1e-9).mean()}
         rows.append(row)
-    table = pd.DataFrame(rows, columns=["split", "auc", "low", "high", "p_value", "photos", "same_features"])
+    columns = ["split", "auc", "low", "high", "p_value", "photos", "same_features", "set_aside"]
+    table = pd.DataFrame(rows, columns=columns)
     table["p_corrected"] = (table["p_value"] * len(splits)).clip(upper=1)  # Bonferroni
-    table["set_aside"] = table["split"].map(photos["split"].value_counts()) - table["photos"]
     clear = (table["p_corrected"] < CLEAR_ALPHA) & (table["auc"] >= _CLEAR_AUC)
     is_shift = (table["p_corrected"] < ALPHA) & (table["auc"] >= _MATERIAL_AUC)
     conditions = [clear, is_shift, table["high"] <= _MISSED_AUC]
     table["state"] = np.select(conditions, [FOUND, BORDERLINE, NOTHING_FOUND], CANNOT_TELL)
-    return Shift(table, scores, photos, [name for name in in_table if name in random_splits])
+    return Shift(table, scores, photos, [name for name in in_table if name in random_splits], samples)
 
 
 def shift_examples(shift: Shift | Skipped, split: str = "test", count: int = 6) -> ShiftExamples | Skipped:
@@ -228,6 +234,16 @@ def _comparable(photos: pd.DataFrame, split: str) -> np.ndarray:
     pair = pair[pair.groupby("group")["split"].transform("nunique") == 1].drop_duplicates("group")
     in_both = pair.groupby("label")["split"].transform("nunique") == 2
     return pair[in_both].sort_values("label", kind="stable").index.to_numpy()
+
+
+def _sample(photos: pd.DataFrame, places: np.ndarray, seed: int) -> np.ndarray:
+    """Return at most half of MOST_PHOTOS of each split, at random; classes stay in order and in both splits."""
+    if len(places) <= MOST_PHOTOS:
+        return places
+    compared = photos[["label", "split"]].iloc[places].reset_index(drop=True)
+    rows = sample_rows(compared["split"], most=0, fewest=MOST_PHOTOS // 2, seed=seed)
+    in_both = compared.iloc[rows].groupby("label")["split"].transform("nunique") == 2
+    return places[rows[in_both.to_numpy()]]
 
 
 def _log_random_splits(labels: np.ndarray, in_split: np.ndarray) -> float:

@@ -20,6 +20,7 @@ from phototransfer.audit.permutation import ALPHA, CLEAR_ALPHA, HistogramClassif
 from phototransfer.audit.properties import BACKGROUND, FILE_PROPERTIES, NAMES, measure_properties
 from phototransfer.console import short_name, shorten_list
 from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, SERIOUS, Finding
+from phototransfer.photos.sampling import describe_sample, sample_photos
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_score, format_share, wilson
 from phototransfer.style import BLUE, ORANGE, VERMILLION, class_colours, show_photo
@@ -93,6 +94,8 @@ class Shortcuts(Result):
         "accuracy" is that of the latter.
     network_p_value : float
         That the features of the whole photos do no better than guessing.
+    all_photos : int
+        Photos of the run; `photos` are a random sample of very many.
     """
 
     name = "shortcuts"
@@ -104,6 +107,7 @@ class Shortcuts(Result):
     effects: pd.DataFrame
     scores: dict[str, float]
     network_p_value: float
+    all_photos: int = 0
 
     def findings(self) -> dict[str, Finding]:
         is_background, seen_by_network = self.tests["property"] == BACKGROUND, self.tests["seen_by_network"]
@@ -191,6 +195,8 @@ class Shortcuts(Result):
         tested = self.tests["balanced_accuracy"].dropna()
         if len(tested) and (tested < self.sample.chance_level).mean() > 0.5:
             lines.append("Most properties are below the chance level: without a relation, scores scatter around it.")
+        if sample := describe_sample(len(self.photos), self.all_photos):
+            lines.append(sample)
         if self.sample.left_out:
             names = shorten_list([f"{label} ({count})" for label, count in self.sample.left_out.items()])
             lines.append(f"Not tested, because they have fewer than two different photos: {names}.")
@@ -243,6 +249,7 @@ class Shortcuts(Result):
             "properties": self.tests.dropna(subset="p_value").to_dict("records"),
             "power": self.power,
             "photos": len(self.sample.rows),
+            "sampled_from": self.all_photos,
             "chance_level": self.sample.chance_level,
             "left_out": self.sample.left_out,
             "scores": self.scores,
@@ -313,20 +320,24 @@ def check_shortcuts(photos: pd.DataFrame, features: "Features", settings: Mappin
     """Test whether properties other than the subject predict the class, and estimate their effect on the score.
 
     Each property is tested alone, each photo predicted from all others, against shuffled labels; of each group of
-    near-duplicates the first photo counts. The score is that of ridge regression on the network's features, on the same
-    photos in the same way: as good as logistic regression on the reference data sets, in a twentieth of the time.
+    near-duplicates the first photo counts, and of very many photos a random sample. The score is that of ridge
+    regression on the network's features, on the same photos in the same way: as good as logistic regression on the
+    reference data sets, in a twentieth of the time.
     """
     if not settings["CHECKS"]:
         return Skipped("shortcuts", "Not checked (CHECKS = False).")
+    all_photos, rows = len(photos), sample_photos(photos, settings["SEED"])
+    if rows is not None:
+        photos, features = photos.iloc[rows].reset_index(drop=True), features.take(rows)
     sample = permutation.make_sample(photos)
     if sample is None:
         return Skipped("shortcuts", f"{CANNOT_TELL.capitalize()}, too few photos: two classes need two different ones.")
     measured = measure_properties(photos, features.results)
     with permutation.one_blas_thread():
-        tests, power = _test_properties(measured, features.background(), sample, settings["SEED"])
+        tests, power = _test_properties(measured, np.asarray(features.background()), sample, settings["SEED"])
         flagged = list(tests.loc[tests["flagged"], "property"])
         effects, scores, network_p_value = _estimate_effects(flagged, measured, features, sample)
-    return Shortcuts(photos, measured, sample, tests, power, effects, scores, network_p_value)
+    return Shortcuts(photos, measured, sample, tests, power, effects, scores, network_p_value, all_photos)
 
 
 def distributions(shortcuts: Shortcuts | Skipped) -> PropertyDistributions | Skipped:
@@ -432,8 +443,8 @@ def _predict_from_others(measured: pd.DataFrame, features: "Features", sample: S
     many = 2.0 * len(measured)  # many features need a stronger penalty than a few properties
     return {
         "properties": predict(squares, 10.0),
-        "background": predict(features.background(), many),
-        "network": predict(features.plain, many),
+        "background": predict(np.asarray(features.background()), many),
+        "network": predict(np.asarray(features.plain), many),
     }
 
 

@@ -19,6 +19,7 @@ from phototransfer.style import BLUE, GREY, accuracy_axis, plot_interval
 
 _MAX_ROWS = 12  # a longer table is not read
 _ALPHA = 0.05
+_COLUMNS = {"original", "digest", "label", "split", "predicted"}
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,9 @@ def _read_test_photos(run_folder: Path) -> pd.DataFrame:
     """Return the test photos in a run's predictions.csv, or raise a ValueError that says why there are none."""
     name = f"{run_folder.name}/predictions.csv"
     try:
-        table = pd.read_csv(run_folder / "predictions.csv", dtype=str, keep_default_na=False)
+        table = pd.read_csv(
+            run_folder / "predictions.csv", dtype=str, keep_default_na=False, usecols=lambda column: column in _COLUMNS
+        )
     except FileNotFoundError:
         raise ValueError(f"{name} does not exist") from None
     except (ValueError, OSError) as error:  # the errors of pandas are ValueErrors

@@ -17,6 +17,7 @@ from phototransfer.console import plural, progress, skip_steps
 from phototransfer.evaluate.folds import ACCURACY, Fold, Folds, make_folds, too_few_photos
 from phototransfer.evaluate.results import ClassCounts
 from phototransfer.finding import BORDERLINE, CANNOT_TELL, DOUBT, FOUND, NOTE, NOTHING_FOUND, Finding
+from phototransfer.photos.sampling import sample_photos
 from phototransfer.processes import Queue, pack
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import difference_interval, format_share, mean_recall, wilson
@@ -34,7 +35,8 @@ _LARGE = 0.10  # scores agree if a larger difference would have been noticed
 class CrossValidator:
     """The photos, their features (row for row), and the notebook's functions that build and train a head.
 
-    Of the augmented features the first AUGMENTATIONS are trained on.
+    Of the augmented features the first AUGMENTATIONS are trained on. Of more than `sampling.MOST_PHOTOS` photos, a
+    random sample is used: `photos` and `features` are those of the sample, `all_photos` is the whole table.
     """
 
     photos: pd.DataFrame
@@ -43,10 +45,22 @@ class CrossValidator:
     build_head: "BuildHead"
     fit_head: "FitHead"
     settings: Mapping[str, Any]
+    _all_photos: pd.DataFrame | None = field(init=False, default=None, repr=False)
     _folds: dict[tuple[int, int, bool], Folds | None] = field(init=False, default_factory=dict, repr=False)
     _configured: dict[tuple[str, bytes], np.ndarray] = field(init=False, default_factory=dict, repr=False)
     _trainers: "dict[str, HeadTrainer]" = field(init=False, default_factory=dict, repr=False)
     _queue: Queue | None = field(init=False, default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = sample_photos(self.photos, self.settings["SEED"])
+        if rows is not None:
+            self._all_photos = self.photos
+            self.photos, self.features = self.photos.iloc[rows].reset_index(drop=True), self.features.take(rows)
+
+    @property
+    def all_photos(self) -> pd.DataFrame:
+        """The whole table: `photos`, or what they are a sample of."""
+        return self.photos if self._all_photos is None else self._all_photos
 
     @property
     def folds(self) -> Folds | None:
@@ -63,7 +77,9 @@ class CrossValidator:
         n_folds, seed = self.settings["CV_FOLDS"], self.settings["SEED"]
         key = n_folds, seed, without_test
         if key not in self._folds:
-            self._folds[key] = make_folds(self.photos, n_folds, seed, without_test=without_test)
+            self._folds[key] = make_folds(
+                self.photos, n_folds, seed, without_test=without_test, all_photos=self.all_photos
+            )
         return self._folds[key]
 
     def skipped(self, name: str) -> Skipped:
@@ -131,7 +147,7 @@ class CrossValidator:
         labels = np.full(len(self.features.plain), -1, dtype=np.int64)
         labels[folds.rows] = folds.labels
         augmented = self.features.augmented[: settings["AUGMENTATIONS"]]
-        data = {"plain": self.features.plain, "augmented": augmented, "labels": labels}
+        data = {"plain": np.asarray(self.features.plain), "augmented": augmented, "labels": labels}
         trainings = []
         for fold in folds.folds if parts is None else parts:
             seed = (settings["SEED"] + fold.number) % 2**32

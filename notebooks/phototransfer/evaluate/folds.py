@@ -7,6 +7,7 @@ import pandas as pd
 from sklearn.model_selection import StratifiedKFold
 
 from phototransfer.console import shorten_list
+from phototransfer.photos.sampling import describe_sample
 from phototransfer.photos.splits import assign_splits
 from phototransfer.stats import balanced_interval, mean_recall, paired_gain, paired_test
 
@@ -52,10 +53,11 @@ class Folds:
     left_out: dict[str, int]
     requested: int
     measure: str = ACCURACY
+    sample: str = ""  #: which sample of the photos is used, in a sentence; empty if it is all of them
 
     def notes(self) -> list[str]:
-        """Return what differs from the folds and classes that were asked for, in sentences."""
-        lines = []
+        """Return what differs from the photos, folds and classes that were asked for, in sentences."""
+        lines = [self.sample] if self.sample else []
         if self.n_folds < self.requested:
             lines.append(f"{self.n_folds} folds instead of {self.requested}: too few different photos for more.")
         if self.left_out:
@@ -118,17 +120,31 @@ def are_uneven(sizes: np.ndarray) -> bool:
     return bool(sizes.max() > _UNEVEN * sizes.min())
 
 
-def make_folds(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test: bool = False) -> Folds | None:
+def make_folds(
+    photos: pd.DataFrame,
+    n_folds: int,
+    seed: int,
+    *,
+    without_test: bool = False,
+    all_photos: pd.DataFrame | None = None,
+) -> Folds | None:
     """Assign the photos to folds, and in each fold set aside validation photos for early stopping.
 
     Photos of one group are never on both sides of a fold. The share of validation photos is that of the table. Classes
     with fewer different photos than `min_photos_per_class` are left out; where fewer than two classes would remain,
     there are fewer folds. Returns None if `n_folds` is 0 or no number of folds has photos to train on, to validate with
-    and to test. With `without_test` no test photo takes part: for everything that is chosen by its score.
+    and to test. With `without_test` no test photo takes part: for everything that is chosen by its score. The measure
+    is chosen by `all_photos`, the table that `photos` are a sample of.
     """
+    all_photos = photos if all_photos is None else all_photos
     for number in range(n_folds, 1, -1):
         if folds := _make_exactly(photos, number, seed, without_test=without_test):
-            return replace(folds, requested=n_folds)
+            return replace(
+                folds,
+                requested=n_folds,
+                measure=choose_measure(all_photos[all_photos["label"].isin(folds.classes)]),
+                sample=describe_sample(len(photos), len(all_photos)),
+            )
     return None
 
 
@@ -165,7 +181,6 @@ def _make_exactly(photos: pd.DataFrame, n_folds: int, seed: int, *, without_test
         folds,
         left_out,
         requested=n_folds,
-        measure=choose_measure(photos[photos["label"].isin(classes)]),
     )
 
 

@@ -306,7 +306,8 @@ def _study_name(validator: CrossValidator, folds: Folds) -> str:
     training = [settings[name] for name in ("SEED", "EPOCHS", "BATCH_SIZE", "BATCH_NORM")]
     code = [_source(validator.build_head), _source(validator.fit_head)]
     digest = hashlib.blake2b(repr([_SPACE, folds.measure, training, code]).encode(), digest_size=8)
-    arrays = [features.plain[folds.rows], features.augmented[:, folds.rows], folds.labels, folds.representative]
+    arrays = [np.asarray(features.plain[folds.rows]), features.augmented[:, folds.rows]]
+    arrays += [folds.labels, folds.representative]
     for fold in folds.folds:
         arrays += [fold.train, fold.val, fold.test]
     for array in arrays:

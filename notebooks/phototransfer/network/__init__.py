@@ -6,7 +6,7 @@ from phototransfer.network.complete_model import complete_model
 from phototransfer.network.export import export_model
 from phototransfer.network.features import Features, extract
 from phototransfer.network.fine_tuning import fine_tune, is_kept, predict
-from phototransfer.network.fitting import fit
+from phototransfer.network.fitting import fit, predict_rows
 from phototransfer.network.gpu import describe_gpu
 from phototransfer.network.grad_cam import grad_cam_examples
 from phototransfer.network.novelty import measure_novelty
@@ -31,4 +31,5 @@ __all__ = [
     "load_run",
     "measure_novelty",
     "predict",
+    "predict_rows",
 ]

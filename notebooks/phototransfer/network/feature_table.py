@@ -1,6 +1,8 @@
 """The cached features of one view of photos: files of rows, which are only ever added to."""
 
+import bisect
 import copy
+import threading
 import uuid
 import zipfile
 from collections.abc import Iterable
@@ -9,9 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from phototransfer.files import atomic_write
+from phototransfer.network.feature_rows import IN_MEMORY, FeatureRows, Rows
 from phototransfer.network.views import View
 
 _DIGEST = "S64"  # a SHA-256 as text
+_MOST_ROWS = 10_000  # in one file
 
 
 class FeatureTable:
@@ -30,8 +34,11 @@ class FeatureTable:
     def __init__(self, view: View, folder: Path) -> None:
         self.view, self.folder = view, folder
         self.new: dict[str, np.ndarray] = {}
-        self._files: dict[str, np.ndarray] = {}
-        self._rows: dict[str, tuple[str, int]] = {}  # by digest: the file and the row in it
+        self._names: set[str] = set()  # of the files that were read
+        self._files: list[np.ndarray] = []  # their features, mapped into memory
+        self._starts = [0]  # how many rows the files before each one have
+        self._rows: dict[str, int] = {}  # by digest: the row in all files, one after the other
+        self._lock = threading.Lock()  # of these four, which copies for other threads share
         self._convert()
         self.update()
 
@@ -50,7 +57,7 @@ class FeatureTable:
     def update(self) -> None:
         """Read files that were added since the last time; one that is damaged is deleted, with a message."""
         for path in sorted(self.folder.glob("[!.]*.npy")):
-            if path.name in self._files:
+            if path.name in self._names:
                 continue
             try:
                 self._add(path)
@@ -60,14 +67,28 @@ class FeatureTable:
 
     def _add(self, path: Path) -> None:
         content = np.load(path, mmap_mode="r", allow_pickle=False)
-        digests, self._files[path.name] = content["digest"].astype(str).tolist(), content["features"]
-        for row, digest in enumerate(digests):
-            self._rows.setdefault(digest, (path.name, row))
+        if content["digest"].ndim > 1:  # files of earlier versions have the digest beside each row
+            content = content[0]
+        digests, features = content["digest"].astype(str).tolist(), content["features"]
+        with self._lock:
+            for row, digest in enumerate(digests, self._starts[-1]):
+                self._rows.setdefault(digest, row)
+            self._names.add(path.name)
+            self._files.append(features)
+            self._starts.append(self._starts[-1] + len(features))
 
-    def features(self, digests: Iterable[str]) -> np.ndarray:
-        """Return the features of photos, float32 (n, d); KeyError for an unknown one."""
+    def features(self, digests: Iterable[str]) -> Rows:
+        """Return the features of photos, float32 (n, d): in memory, or on disk if they are many and saved.
+
+        KeyError for an unknown photo.
+        """
         digests = list(digests)
-        features = np.empty((len(digests), len(self._row(digests[0]))), dtype=np.float32)
+        size = len(self._row(digests[0]))
+        if not self.new and len(digests) * size * 4 > IN_MEMORY:
+            rows = np.fromiter((self._rows[digest] for digest in digests), np.int64, len(digests))
+            file = np.searchsorted(self._starts, rows, side="right") - 1
+            return FeatureRows(self._files, file.astype(np.int32), rows - np.array(self._starts)[file])
+        features = np.empty((len(digests), size), dtype=np.float32)
         for number, digest in enumerate(digests):
             features[number] = self._row(digest)
         return features
@@ -75,21 +96,27 @@ class FeatureTable:
     def _row(self, digest: str) -> np.ndarray:
         if digest in self.new:
             return self.new[digest]
-        name, row = self._rows[digest]
-        return self._files[name][row]
+        row = self._rows[digest]
+        file = bisect.bisect_right(self._starts, row) - 1
+        return self._files[file][row - self._starts[file]]
 
     def save(self) -> None:
         """Write the new rows to a file of their own."""
         if not self.new:
             return
-        size = len(next(iter(self.new.values())))
-        content = np.zeros(len(self.new), dtype=[("digest", _DIGEST), ("features", np.float32, (size,))])
-        content["digest"] = list(self.new)
-        content["features"] = list(self.new.values())
+        digests, features = list(self.new), list(self.new.values())
+        for start in range(0, len(digests), _MOST_ROWS):
+            self._save(digests[start : start + _MOST_ROWS], features[start : start + _MOST_ROWS])
+        self.new = {}
+
+    def _save(self, digests: list[str], features: list[np.ndarray]) -> None:
+        count, size = len(digests), len(features[0])
+        # All digests first: to read them, the features need not be read.
+        content = np.zeros(1, dtype=[("digest", _DIGEST, (count,)), ("features", np.float32, (count, size))])
+        content[0]["digest"], content[0]["features"] = digests, features
         path = self.folder / f"{uuid.uuid4().hex}.npy"
         with atomic_write(path) as partial, partial.open("wb") as file:
             np.save(file, content, allow_pickle=False)
-        self.new = {}
         self._add(path)
 
     def _convert(self) -> None:

@@ -7,7 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ from phototransfer.cluster import Nodes, connect
 from phototransfer.console import plural, progress
 from phototransfer.files import read_json, write_json
 from phototransfer.network import inference
+from phototransfer.network.feature_rows import Rows, concatenate, read_rows, stack
 from phototransfer.network.feature_table import FeatureTable
 from phototransfer.network.inference import Engine
 from phototransfer.network.views import BACKGROUND, PLAIN, View, augmented
@@ -38,11 +39,13 @@ _compiled: dict[tuple[str, str], Engine] = {}  # compiling takes seconds, and a 
 
 @dataclass(frozen=True, eq=False)
 class Features(Result):
-    """The features of a table of photos, row by row, all float32.
+    """The features of a table of photos, row by row, all float32. Of many photos, they stay on disk: `FeatureRows`.
 
     Attributes
     ----------
-    plain, augmented : arrays of shape (n, d) and (views, n, d)
+    plain : array of shape (n, d)
+    augmented : array of shape (views, n, d)
+        The augmented versions of the photos; if they stay on disk, an array of `FeatureRows`.
     background : callable
         Returns the features of the photos with their middle square blanked, (n, d).
     embed : callable
@@ -50,9 +53,9 @@ class Features(Result):
     """
 
     name = "features"
-    plain: np.ndarray
+    plain: Rows
     augmented: np.ndarray
-    background: Callable[[], np.ndarray]
+    background: Callable[[], Rows]
     embed: Callable[[Sequence[np.ndarray]], np.ndarray]
     network: str = ""
     engine: str = ""
@@ -66,9 +69,18 @@ class Features(Result):
         """Number of features per photo."""
         return self.plain.shape[1]
 
-    def training(self, rows: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def training(self, rows: np.ndarray, labels: np.ndarray) -> tuple[Rows, np.ndarray]:
         """Return x and y to train on: the photos of `rows` (a mask or numbers), then each augmented version of all."""
         return training_rows(self.plain, self.augmented, rows, labels)
+
+    def take(self, rows: np.ndarray) -> "Features":
+        """Return the features of some of the photos, by their numbers; their number should be bounded."""
+        return replace(
+            self,
+            plain=read_rows(self.plain, rows),
+            augmented=stack([read_rows(version, rows) for version in self.augmented], (len(rows), self.size)),
+            background=functools.cache(lambda: read_rows(self.background(), rows)),
+        )
 
     def summary(self) -> str:
         photos, origin = len(self.plain), f"{self.network}, {self.engine}"
@@ -91,12 +103,9 @@ class Features(Result):
         return {**counts, "engine": self.engine, "computed": self.computed, "fit": self.fit, "cut_off": self.cut_off}
 
 
-def training_rows(
-    plain: np.ndarray, augmented: np.ndarray, rows: np.ndarray, labels: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def training_rows(plain: Rows, augmented: np.ndarray, rows: np.ndarray, labels: np.ndarray) -> tuple[Rows, np.ndarray]:
     """Return x and y to train on: the photos of `rows` (a mask or numbers), then each augmented version of all."""
-    x = np.concatenate([plain[rows], *(version[rows] for version in augmented)])
-    return x, np.tile(labels[rows], 1 + len(augmented))
+    return concatenate([plain, *augmented], rows), np.tile(labels[rows], 1 + len(augmented))
 
 
 def extract(
@@ -113,7 +122,8 @@ def extract(
     """Run a frozen network over photos; what was computed before is read from files in `cache`.
 
     Each view has a folder of files, named for the network's weights, layers and preprocessing and for the engine. An
-    interrupted call is resumed by the next one. Memory: the features (8 KB per photo and view for ResNet50).
+    interrupted call is resumed by the next one. Memory: the features (8 KB per photo and view for ResNet50), at most
+    `feature_rows.IN_MEMORY` of each view.
 
     Parameters
     ----------
@@ -141,13 +151,12 @@ def extract(
     rows, engine, computed = _extract_views(photos, extractor, cache, views=views, fit=fit, cluster=cluster)
 
     @functools.cache
-    def blanked() -> np.ndarray:
+    def blanked() -> Rows:
         return rows[-1] if background else _extract_views(photos, extractor, cache, views=[BACKGROUND], fit=fit)[0][0]
 
-    versions = rows[1 : 1 + augmentations]
     return Features(
         rows[0],
-        versions,
+        stack(rows[1 : 1 + augmentations], rows[0].shape),
         blanked,
         embed,
         network=extractor.name,
@@ -181,8 +190,8 @@ def _extract_views(
     views: Sequence[View],
     fit: str,
     cluster: str | None = None,
-) -> tuple[np.ndarray, str, int]:
-    """Return float32 (views, n, d), the name of the engine and how many photos were not in the cache."""
+) -> tuple[list[Rows], str, int]:
+    """Return float32 (n, d) for each view, the name of the engine and how many photos were not in the cache."""
     network = f"{extractor.name}-{fingerprint(extractor)}{'' if fit == 'crop' else f'-{fit}'}"
     choice = cache / f"{network}.json"
     name = (read_json(choice) or {}).get(inference.environment_key(), {}).get("engine")
@@ -201,7 +210,7 @@ def _extract_views(
                 _compute(new, engine, extractor, tables=tables, fit=fit, bar=bar)
             else:
                 _compute_on(nodes, new, engine.name, extractor, tables=tables, fit=fit, bar=bar)
-    return np.stack([table.features(photos["digest"]) for table in tables]), name, len(new)
+    return [table.features(photos["digest"]) for table in tables], name, len(new)
 
 
 def fingerprint(network: keras.Model) -> str:

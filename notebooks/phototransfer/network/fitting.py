@@ -1,4 +1,4 @@
-"""Training of a small model on rows in memory: what `fit` of Keras does, without an input pipeline for each epoch."""
+"""Training of a small model on rows of numbers, and its predictions: what Keras does, without input pipelines."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,6 +9,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from phototransfer.console import progress
+from phototransfer.network.feature_rows import BLOCK, FeatureRows, Rows, blocks, read_rows
+
+_PIECE = 256  # batches that are read at once of rows on disk
 _BATCH_HOOKS = (
     "on_batch_begin",
     "on_batch_end",
@@ -24,10 +28,10 @@ _LOOPS = "_phototransfer_loops"
 
 def fit(
     model: keras.Model,
-    x: np.ndarray,
+    x: Rows,
     y: np.ndarray,
     *,
-    validation_data: tuple[np.ndarray, np.ndarray],
+    validation_data: tuple[Rows, np.ndarray],
     epochs: int,
     batch_size: int,
     sample_weight: np.ndarray | None = None,
@@ -38,7 +42,8 @@ def fit(
     For a head of a few layers, `model.fit` spends most of its time on the input pipelines that it builds for each epoch
     and on the many passes of Adam over the weights. Here a compiled loop takes the batches from the arrays, and Adam is
     one operation. Steps, loss, metrics and callbacks are those of Keras. The rows are shuffled by NumPy's generator, so
-    their order differs from that of `model.fit` with the same seed.
+    their order differs from that of `model.fit` with the same seed. Rows on disk (`FeatureRows`) are read in each
+    epoch, some batches at a time, with the same result.
 
     Parameters
     ----------
@@ -67,9 +72,8 @@ def fit(
             verbose=0,
         )
     weights = np.ones(len(x), np.float32) if sample_weight is None else sample_weight.astype(np.float32)
-    rows = [tf.convert_to_tensor(array) for array in (x, y, weights)]
-    val_rows = [tf.convert_to_tensor(array) for array in validation_data]
-    loops = _compiled_loops(model, rows, val_rows)
+    rows, val_rows = _Pieces(x, (y, weights), batch_size), _Pieces(validation_data[0], validation_data[1:], batch_size)
+    loops = _compiled_loops(model, rows.first(), val_rows.first())
     steps = -(-len(x) // batch_size)
     called = keras.callbacks.CallbackList(
         list(callbacks), add_history=True, model=model, epochs=epochs, steps=steps, verbose=0
@@ -77,14 +81,18 @@ def fit(
     model.stop_training = False
     logs: dict[str, float] = {}
     called.on_train_begin()
-    with _single_operation(model.optimizer):
+    bar = progress("Training, may end earlier", epochs * rows.number if rows.number > 1 else 0, unit="step")
+    with _single_operation(model.optimizer), bar:
         for epoch in range(epochs):
             called.on_epoch_begin(epoch)
             model.reset_metrics()
-            loops.train(*rows, tf.constant(np.random.permutation(len(x))), tf.constant(batch_size, tf.int64))
+            for piece, order in rows.shuffled(np.random.permutation(len(x))):
+                loops.train(*piece, order, tf.constant(batch_size, tf.int64))
+                bar.update()
             logs = _metrics(model)
             model.reset_metrics()
-            loops.validate(*val_rows, tf.constant(batch_size, tf.int64))
+            for piece in val_rows.in_order():
+                loops.validate(*piece, tf.constant(batch_size, tf.int64))
             logs |= {f"val_{name}": value for name, value in _metrics(model).items()}
             called.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -92,6 +100,52 @@ def fit(
     model.optimizer.finalize_variable_values(model.trainable_weights)
     called.on_train_end(logs)
     return model.history
+
+
+def predict_rows(model: keras.Model, x: Rows) -> np.ndarray:
+    """Return `model.predict(x)`, float32 (n, classes); rows on disk are read some at a time."""
+    if isinstance(x, np.ndarray):
+        return np.asarray(model.predict(x, verbose=0))
+    parts = progress("Predictions", -(-len(x) // BLOCK), blocks(x, BLOCK), unit="block")
+    return np.concatenate([model.predict(part, verbose=0) for part in parts])
+
+
+class _Pieces:
+    """Rows as tensors: all at once if they are in memory, else a whole number of batches at a time."""
+
+    def __init__(self, x: Rows, others: Sequence[np.ndarray], batch_size: int) -> None:
+        self._x, self._others, self._size = x, others, _PIECE * batch_size
+        self._all = None if isinstance(x, FeatureRows) else self._read(slice(None))
+
+    @property
+    def number(self) -> int:
+        """How many pieces there are."""
+        return 1 if self._all else -(-len(self._x) // self._size)
+
+    def first(self) -> list[tf.Tensor]:
+        """Return some rows, for their types."""
+        return self._all or self._read(slice(1))
+
+    def in_order(self) -> Iterator[list[tf.Tensor]]:
+        """Yield all rows."""
+        if self._all:
+            yield self._all
+            return
+        for start in range(0, len(self._x), self._size):
+            yield self._read(slice(start, start + self._size))
+
+    def shuffled(self, order: np.ndarray) -> Iterator[tuple[list[tf.Tensor], tf.Tensor]]:
+        """Yield all rows, and in which order they follow each other, so that the whole is in the given order."""
+        if self._all:
+            yield self._all, tf.constant(order)
+            return
+        for start in range(0, len(order), self._size):
+            piece = self._read(order[start : start + self._size])
+            yield piece, tf.range(len(piece[0]), dtype=tf.int64)
+
+    def _read(self, rows: slice | np.ndarray) -> list[tf.Tensor]:
+        arrays = [read_rows(self._x, rows), *(each[rows] for each in self._others)]
+        return [tf.convert_to_tensor(array) for array in arrays]
 
 
 def _wants_batches(callback: keras.callbacks.Callback) -> bool:

@@ -14,6 +14,7 @@ from phototransfer.console import plural, short_name
 from phototransfer.network.features import Features, fingerprint
 from phototransfer.network.fine_tuning import predict
 from phototransfer.network.graph import as_graph
+from phototransfer.photos.sampling import MOST_PHOTOS, describe_sample
 from phototransfer.report import Result, Skipped
 from phototransfer.stats import format_share, wilson
 from phototransfer.stored import stored
@@ -138,6 +139,7 @@ class Novelty(Result):
     table: pd.DataFrame
     training_distances: np.ndarray
     control: tuple[int, int]
+    sample: str = ""  #: which sample of very many test photos was compared
 
     @property
     def refused(self) -> tuple[int, int]:
@@ -258,11 +260,14 @@ def measure_novelty(
             f"Cannot tell what is unlike the training photos, too few photos: at least {round(1 / _MAX_RATE) - 1} "
             f"different ones are needed to train and validate on, and there are {len(training_rows)}.",
         )
+    n_test = len(test_rows)
+    rng = np.random.default_rng(settings["SEED"])
     if len(training_rows) > _MAX_PHOTOS:
-        rng = np.random.default_rng(settings["SEED"])
         training_rows = np.sort(rng.choice(training_rows, _MAX_PHOTOS, replace=False))
+    if n_test > MOST_PHOTOS:
+        test_rows = np.sort(rng.choice(test_rows, MOST_PHOTOS, replace=False))
     values = predict(extractor, photos, settings["FIT"]) if fine_tuned else features.plain
-    kept = _unit_length(values[training_rows]).astype(np.float16)
+    kept = _unit_length(np.asarray(values[training_rows])).astype(np.float16)
     distances = _distances_from_others(kept)
     rate = max(RATE, 1 / (len(kept) + 1))
     threshold = float(np.sort(distances)[int(np.ceil((len(kept) + 1) * (1 - rate) - 1e-9)) - 1])
@@ -270,8 +275,9 @@ def measure_novelty(
     training = TrainingFeatures(kept, _texts(names["label"]), _texts(names["original"]), threshold, rate)
     table = photos.iloc[test_rows][["path", "original", "label"]].reset_index(drop=True)
     refused = training.compare(_control_features(extractor, settings["SEED"], features.results))["unlike"]
-    table = table.join(training.compare(values[test_rows]))
-    return Novelty(training, table, distances, control=(int(refused.sum()), len(refused)))
+    table = table.join(training.compare(np.asarray(values[test_rows])))
+    sample = describe_sample(len(table), n_test)
+    return Novelty(training, table, distances, control=(int(refused.sum()), len(refused)), sample=sample)
 
 
 def split_model(model: keras.Model) -> tuple[keras.Model, keras.Model]:

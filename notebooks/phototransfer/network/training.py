@@ -8,11 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from phototransfer.network.feature_rows import Rows
 from phototransfer.network.features import training_rows
 from phototransfer.processes import unpack
 
 #: Features, float32 (n, d), and labels, int (n,).
-Data = tuple[np.ndarray, np.ndarray]
+Data = tuple[Rows, np.ndarray]
 #: build_head(n_features, n_classes, settings): returns a compiled head, from features to probabilities.
 BuildHead = Callable[[int, int, Mapping[str, Any]], keras.Model]
 #: fit_head(head, train, val, settings): trains it. Every class occurs in the labels of train.
@@ -39,7 +40,7 @@ class HeadTrainer:
         self._fit = fit_head
         self._head: keras.Model | None = None
 
-    def predict(self, *, train: Data, val: Data, x: np.ndarray, seed: int) -> np.ndarray:
+    def predict(self, *, train: Data, val: Data, x: Rows, seed: int) -> np.ndarray:
         """Train a head from fresh weights and return its probabilities for `x`, float32 (len(x), n_classes)."""
         if not len(val[1]):
             raise ValueError("A head cannot be trained without validation photos: they decide when training stops.")
@@ -81,7 +82,7 @@ class Training:
 
     settings: Mapping[str, Any]
     n_classes: int
-    plain: np.ndarray
+    plain: Rows
     augmented: np.ndarray
     labels: np.ndarray
     train: np.ndarray

@@ -12,6 +12,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from phototransfer.console import progress
+
 #: Orientation number v is mirrored from 4 on, then rotated v % 4 quarter turns anticlockwise.
 ORIENTATIONS = ["same", "rotated 90°", "rotated 180°", "rotated 270°"]
 ORIENTATIONS += ["mirrored", "mirrored, rotated 90°", "upside down", "mirrored, rotated 270°"]
@@ -26,6 +28,8 @@ SAME_SCENE = 0.70
 DUPLICATE = 0.93
 _SCENE_BORDER = 0.4  # near-duplicates agree in this share of the border
 _SCENE_TILES = 36  # and have contrast in a quarter of the inner tiles
+_MANY = 5000  # photos that take more than some seconds to read
+_AT_ONCE = 1024  # photos that are waited for at a time
 SIDE = 64  # pixels of the squares that are registered
 _LEVELS = ((16, 10, 0.6), (32, 6, 0.6), (SIDE, 6, 0.0))  # pixels per side, steps, correlation needed to go on
 _NOISE = 8.0  # grey levels of 0–255: contrast below this may be noise of the sensor or of JPEG
@@ -54,16 +58,22 @@ def orient_each(squares: np.ndarray, orientations: np.ndarray) -> np.ndarray:
     return oriented
 
 
-def grey_squares(paths: Sequence[str], side: int) -> np.ndarray:
-    """Return whole photos resized to grey squares: uint8 (n, side, side)."""
+def grey_squares(paths: Sequence[str], side: int, out: np.ndarray | None = None) -> np.ndarray:
+    """Return whole photos resized to grey squares: uint8 (n, side, side), in the array `out` if it is given."""
 
     def read(path: str) -> np.ndarray:
         with Image.open(path) as picture:
             picture.draft("L", (2 * side, 2 * side))  # JPEG decodes a half or a quarter of the size much faster
             return np.asarray(picture.convert("L").resize((side, side), Image.Resampling.LANCZOS, reducing_gap=2.0))
 
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        return np.stack(list(threads.map(read, paths)))
+    squares = np.empty((len(paths), side, side), np.uint8) if out is None else out
+    bar = progress("Comparing photos", len(paths) if len(paths) > _MANY else 0)
+    with bar, ThreadPoolExecutor(os.cpu_count()) as threads:
+        for start in range(0, len(paths), _AT_ONCE):
+            rows = slice(start, start + _AT_ONCE)
+            squares[rows] = list(threads.map(read, paths[rows]))
+            bar.update(len(paths[rows]))
+    return squares
 
 
 def local_contrast(squares: np.ndarray, side: int) -> np.ndarray:
