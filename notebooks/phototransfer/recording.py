@@ -52,7 +52,8 @@ class Recording:
     def notebook(self, default: Path) -> "nbformat.NotebookNode":
         """Return the notebook with what was recorded: text and order of the cells are those of its file.
 
-        Cells that were not run since the recording was started have no outputs.
+        Cells that were not run since the recording was started have no outputs. Where the notebook is no file that can
+        be found, as on Colab, it has the code cells in the order in which they were run.
 
         Parameters
         ----------
@@ -60,10 +61,14 @@ class Recording:
             The notebook, where the front end does not say which file it is.
         """
         import nbformat
-        from nbformat.v4 import output_from_msg
+        from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
 
-        path = self._path()
-        notebook = nbformat.read(path if path.is_file() else default, as_version=4)
+        path = next((path for path in (self._path(), default) if path.is_file()), None)
+        if path is None:
+            cells = [new_code_cell(source) for source, _ in self._cells.values()]
+            notebook = new_notebook(cells=cells)
+        else:
+            notebook = nbformat.read(path, as_version=4)
         by_source = {source: outputs for source, outputs in self._cells.values()}
         for cell in notebook.cells:
             if cell.cell_type != "code":
