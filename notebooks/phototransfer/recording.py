@@ -37,11 +37,14 @@ class Recording:
 
     @classmethod
     def start(cls) -> "Recording | None":
-        """Return the recording of this kernel, started now or before; None outside of a notebook."""
+        """Return the recording of this kernel, started now or before; None outside of a notebook.
+
+        None too in a kernel of an old version, such as one that was already running when this package was installed.
+        """
         from IPython import get_ipython
 
         shell = get_ipython()
-        if shell is None or not hasattr(shell, "kernel"):
+        if shell is None or not hasattr(shell, "kernel") or not hasattr(shell.displayhook, "register_hook"):
             return None
         recording = getattr(shell, _ATTRIBUTE, None)
         if recording is None:
