@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from phototransfer import files
+from phototransfer.commands import install_command
 from phototransfer.console import plural, quiet_tensorflow, short_name
 from phototransfer.paths import find_run, saved_runs
 
@@ -49,7 +50,6 @@ _TOP_CLASSES = 5
 _PREVIEW = 1024  # pixels of the longer side of a photo on the page
 _THUMBNAIL = 320
 _SURE = 0.7  # probability below which the next class is named, too
-_INSTALL = "python -m pip install -r requirements-app.txt"
 #: Set before Gradio is imported: nothing is reported to anybody.
 PRIVATE = {
     "GRADIO_ANALYTICS_ENABLED": "False",
@@ -542,7 +542,7 @@ def main(arguments: Sequence[str]) -> int:
         try:
             _import_gradio()
         except ImportError as error:
-            print(f"Stopped: {error}. The page needs Gradio: make app, or {_INSTALL}", file=sys.stderr)
+            print(f"Stopped: {error}. The page needs Gradio: {install_command('app')}", file=sys.stderr)
             return 2
         name = run.name if run.parent == files.MODELS else str(run)
         runs = LoadedRuns()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from phototransfer.commands import command
 from phototransfer.console import plural, quiet_tensorflow, short_name
 from phototransfer.files import atomic_write
 from phototransfer.paths import archive_kind, find_path, find_run, working_folder
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m phototransfer.classify",
         description="Classify photos with the saved model of a run.",
-        epilog="With make: make classify PHOTO=cat.jpg RUN=lucy",
+        epilog="In a checkout of the project: make classify PHOTO=cat.jpg RUN=lucy",
     )
     parser.add_argument(
         "photos",
@@ -94,7 +95,8 @@ def _parser() -> argparse.ArgumentParser:
 def _wrong_options(options: argparse.Namespace) -> str | None:
     """Return what is wrong: an empty argument, or an output file of another kind, which may be a photo."""
     if not all(text.strip() for text in options.photos):
-        return "PHOTO is empty. Give a photo, a folder, a pattern or an archive: make classify PHOTO=cat.jpg"
+        example = command("classify", "cat.jpg")
+        return f"PHOTO is empty. Give a photo, a folder, a pattern or an archive: {example}"
     if options.csv == options.json == _STANDARD_OUTPUT:
         return "--csv and --json cannot both write to standard output. Give one of them a file: --json answers.json"
     for kind in ("csv", "json"):

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from phototransfer.commands import install_command
 from phototransfer.libraries import source_digest, versions
 
 #: What the values of the setting CLUSTER begin with, if they are no name.
@@ -213,9 +214,7 @@ def check_cluster(setting: str | None) -> None:
     if setting is None:
         return
     if importlib.util.find_spec("ray") is None:
-        raise ValueError(
-            f"CLUSTER = {setting!r} needs Ray: pip install -r requirements-cluster.txt. Without it: CLUSTER = None."
-        )
+        raise ValueError(f"CLUSTER = {setting!r} needs Ray: {install_command('cluster')}. Without it: CLUSTER = None.")
     if setting.startswith(CLIENT):
         address = urlsplit(setting)
         try:

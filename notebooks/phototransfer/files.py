@@ -18,8 +18,11 @@ from filelock import FileLock, Timeout
 if TYPE_CHECKING:
     import pandas as pd
 
-#: The folder that holds `data/` and `models/`: the project, or what the environment variable says.
-PROJECT = Path(os.environ.get("PHOTOTRANSFER_HOME") or Path(__file__).parents[2]).resolve()
+#: Whether this is a checkout of the project, with its Makefile and notebook, and not a package that pip has installed.
+CHECKOUT = (Path(__file__).parents[2] / "pyproject.toml").is_file()
+#: The folder that holds `data/` and `models/`: what the environment variable says, the checkout, or the folder in which
+#: Python was started. That is the folder of the notebook in Jupyter, and never the one of the installed package.
+PROJECT = Path(os.environ.get("PHOTOTRANSFER_HOME") or (Path(__file__).parents[2] if CHECKOUT else "")).resolve()
 DATA = PROJECT / "data"
 MODELS = PROJECT / "models"
 

@@ -62,7 +62,8 @@ def model_card(metrics: Mapping[str, Any]) -> str:
 
 _LOADING = (
     "Give photos in their own size with values from 0 to 255: resizing and preprocessing are layers of the model. With "
-    "the package `phototransfer`: `make classify PHOTO=…`, or a page to try it with `make app`."
+    "the package `phototransfer`: `python -m phototransfer.classify photo.jpg`, or a page to try it with "
+    "`python -m phototransfer.app`."
 )
 
 
@@ -86,7 +87,7 @@ def _uses(metrics: Mapping[str, Any]) -> str:
     unlike = "Whether a photo is unlike the training photos was not measured in this run."
     if novelty:
         unlike = (
-            "`make classify` and `make app` say when a photo is unlike the training photos; a similar subject is often "
+            "The package `phototransfer` says when a photo is unlike the training photos; a similar subject is often "
             "not recognized as unlike."
         )
     return _items(

@@ -12,13 +12,14 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from phototransfer import files
+from phototransfer.commands import command
 from phototransfer.console import shorten_list
 
 #: The folder in which the command was typed, for a notebook that runs in another one.
 CWD_VARIABLE = "PHOTOTRANSFER_CWD"
 #: Where a command that runs the notebook wants to find the name of the run's folder.
 RUN_NAME_FILE = "PHOTOTRANSFER_RUN_NAME_FILE"
-NOTEBOOK = Path(__file__).parents[1] / "transfer_learning.ipynb"
+NOTEBOOK = (Path(__file__).parents[1] if files.CHECKOUT else files.PROJECT) / "transfer_learning.ipynb"
 #: Names of data sets that need no folder: they are drawn or downloaded.
 MADE = ("sample", "cats_and_dogs", "stanford_dogs")
 #: What is written into `data/<name>/` and never read as photos.
@@ -82,7 +83,9 @@ def find_run(run: str | None) -> Path:
     if not run:
         if runs:
             return runs[0]
-        raise FileNotFoundError(f"There is no run with a saved model in {files.MODELS} yet. Train one first: make run")
+        raise FileNotFoundError(
+            f"There is no run with a saved model in {files.MODELS} yet. Train one first: {command('run')}"
+        )
     path = files.MODELS / run
     if not path.is_dir():
         path = find_path(run)
@@ -91,7 +94,7 @@ def find_run(run: str | None) -> Path:
     if has_saved_model(path):
         return path
     names = shorten_list([folder.name for folder in runs], 10)
-    choice = f"The runs with a saved model: {names}." if runs else "No run has a saved model yet: make run"
+    choice = f"The runs with a saved model: {names}." if runs else f"No run has a saved model yet: {command('run')}"
     if not path.is_dir():
         raise FileNotFoundError(f"There is no run {run!r} in {files.MODELS}, and no folder of this name. {choice}")
     raise FileNotFoundError(

@@ -37,11 +37,14 @@ class Recording:
 
     @classmethod
     def start(cls) -> "Recording | None":
-        """Return the recording of this kernel, started now or before; None outside of a notebook."""
+        """Return the recording of this kernel, started now or before; None outside of a notebook.
+
+        None too in a kernel of an old version, such as one that was already running when this package was installed.
+        """
         from IPython import get_ipython
 
         shell = get_ipython()
-        if shell is None or not hasattr(shell, "kernel"):
+        if shell is None or not hasattr(shell, "kernel") or not hasattr(shell.displayhook, "register_hook"):
             return None
         recording = getattr(shell, _ATTRIBUTE, None)
         if recording is None:
@@ -52,7 +55,8 @@ class Recording:
     def notebook(self, default: Path) -> "nbformat.NotebookNode":
         """Return the notebook with what was recorded: text and order of the cells are those of its file.
 
-        Cells that were not run since the recording was started have no outputs.
+        Cells that were not run since the recording was started have no outputs. Where the notebook is no file that can
+        be found, as on Colab, it has the code cells in the order in which they were run.
 
         Parameters
         ----------
@@ -60,10 +64,14 @@ class Recording:
             The notebook, where the front end does not say which file it is.
         """
         import nbformat
-        from nbformat.v4 import output_from_msg
+        from nbformat.v4 import new_code_cell, new_notebook, output_from_msg
 
-        path = self._path()
-        notebook = nbformat.read(path if path.is_file() else default, as_version=4)
+        path = next((path for path in (self._path(), default) if path.is_file()), None)
+        if path is None:
+            cells = [new_code_cell(source) for source, _ in self._cells.values()]
+            notebook = new_notebook(cells=cells)
+        else:
+            notebook = nbformat.read(path, as_version=4)
         by_source = {source: outputs for source, outputs in self._cells.values()}
         for cell in notebook.cells:
             if cell.cell_type != "code":

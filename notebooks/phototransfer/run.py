@@ -56,6 +56,12 @@ def main(options: list[str]) -> int:
     if commit and options:
         print("--commit makes the outputs of the default settings: no other option is allowed.", file=sys.stderr)
         return 2
+    if not NOTEBOOK.is_file():  # only where pip has installed the package
+        print(f"Stopped: there is no {NOTEBOOK}. Start the command in the folder of the notebook.", file=sys.stderr)
+        return 2
+    if commit and not files.CHECKOUT:
+        print("--commit is for a checkout of the project: it writes into its notebook and its README.", file=sys.stderr)
+        return 2
     os.environ[CWD_VARIABLE] = str(working_folder())
     try:
         options = _with_preset(options)

@@ -48,7 +48,7 @@ class Session:
                 self.running = self.id_format.format(cell.id)
                 self.client.execute_cell(cell, code[number])
         recorded = nbformat.read(self.folder / "recorded.ipynb", as_version=4)
-        assert recorded.cells[0].source == "# A title"
+        assert (recorded.cells[0].source == "# A title") == (self.folder / "saved.ipynb").exists()
         nbformat.validate(recorded)
         return [cell for cell in recorded.cells if cell.cell_type == "code"]
 
@@ -129,6 +129,15 @@ def test_vs_code_names_the_file_in_the_namespace_and_has_other_ids(tmp_path):
     session.environment, session.id_format = {}, "vscode-notebook-cell:/saved.ipynb#{}"
     cells = session.run([0, 1, 2, 2, 4])
     assert texts(cells[0]) == "started\n" and texts(cells[2]) == "run 2\n" and cells[3].outputs == []
+
+
+def test_without_a_file_of_the_notebook_the_cells_that_were_run_are_there(tmp_path):
+    session = Session(tmp_path, ["print('one')", "print('two')", "1 / 0"])
+    (tmp_path / "saved.ipynb").unlink()
+    cells = session.run([0, 2, 1, 3, 2, 4])
+    assert [cell.source for cell in cells] == [START, "print('two')", "print('one')", "1 / 0", WRITE]
+    assert [texts(cell) for cell in cells[:3]] == ["started\n", "two\n", "one\n"]
+    assert cells[3].outputs[0].ename == "ZeroDivisionError"
 
 
 def test_nothing_is_recorded_outside_of_a_notebook():

@@ -18,9 +18,7 @@ KINDS = ["ResNet50", "DenseNet121", "InceptionV3", "EfficientNetLite0", "MobileN
 
 
 def module_of(architecture: str) -> str:
-    if architecture == "EfficientNetLite0":
-        return "phototransfer.network.efficientnet_lite"
-    return getattr(keras.applications, architecture).__module__
+    return (backbones.OWN.get(architecture) or getattr(keras.applications, architecture)).__module__
 
 
 def own_preprocessing(architecture: str, pixels: np.ndarray) -> np.ndarray:

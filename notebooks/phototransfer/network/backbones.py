@@ -24,6 +24,9 @@ IMAGE_SIZES = {
     **{f"EfficientNetV2B{n}": size for n, size in enumerate((224, 240, 260, 300))},
     **{"EfficientNetV2S": 384, "EfficientNetV2M": 480, "EfficientNetV2L": 480},
 }
+#: Networks that keras.applications does not have. Their functions take the arguments of those there, and the modules of
+#: the functions have a `preprocess_input`.
+OWN: dict[str, Callable[..., keras.Model]] = {FALLBACK: EfficientNetLite0}
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Backbone(Result):
 def architectures() -> list[str]:
     """Return the names that `load_backbone` accepts."""
     public = vars(keras.applications)
-    return [FALLBACK, *sorted(name for name in public if name[0].isupper() and callable(public[name]))]
+    return [*OWN, *sorted(name for name in public if name[0].isupper() and callable(public[name]))]
 
 
 def load_backbone(architecture: str, weights: str | None = "imagenet", seed: int = 0) -> Backbone:
@@ -108,7 +111,7 @@ def load_backbone(architecture: str, weights: str | None = "imagenet", seed: int
 
 
 def _build(architecture: str, weights: str | None) -> Backbone:
-    builder = EfficientNetLite0 if architecture == FALLBACK else getattr(keras.applications, architecture)
+    builder = OWN.get(architecture) or getattr(keras.applications, architecture)
     size = IMAGE_SIZES.get(architecture, 224)
     imagenet = "imagenet" if weights == "imagenet" else None
     model = builder(include_top=False, weights=imagenet, input_shape=(size, size, 3))

@@ -18,6 +18,7 @@ import pandas as pd
 import tensorflow as tf
 
 from phototransfer import files
+from phototransfer.commands import install_command
 from phototransfer.console import TEXT_WIDTH, redirected_stderr
 from phototransfer.network.complete_model import inner_model
 from phototransfer.network.inference import openvino
@@ -115,8 +116,7 @@ def _export(name: str, model: keras.Model, folder: Path, paths: Sequence[Path]) 
     """Write one format beside its place, load it, compare it, and move it into place."""
     keras_format, file_name, packages, load = FORMATS[name]
     if missing := [package for package in packages if find_spec(package) is None]:
-        needed = "requirements-export.txt"
-        return Export(name, problem=f"It needs {' and '.join(missing)}: .venv/bin/python -m pip install -r {needed}")
+        return Export(name, problem=f"It needs {' and '.join(missing)}: {install_command('export')}")
     any_size = name == "saved_model"  # the others have no resizing with antialiasing
     exported = model if any_size else inner_model(model)
     target = folder / "exports" / file_name

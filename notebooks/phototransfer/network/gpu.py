@@ -4,6 +4,8 @@ import shutil
 
 import tensorflow as tf
 
+from phototransfer.commands import gpu_commands
+
 
 def describe_gpu() -> str:
     """Return a sentence on the GPUs that TensorFlow uses."""
@@ -13,6 +15,7 @@ def describe_gpu() -> str:
         return f"GPU: {', '.join(names)}."
     if shutil.which("nvidia-smi"):
         return (
-            "GPU: the NVIDIA GPU of this computer is not used, because TensorFlow has no CUDA: `make gpu` installs it."
+            "GPU: the NVIDIA GPU of this computer is not used, because TensorFlow has no CUDA. To install it: "
+            f"{gpu_commands()}."
         )
     return "GPU: none, everything runs on the CPU."

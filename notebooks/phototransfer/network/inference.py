@@ -75,7 +75,7 @@ def select_engine(extractor: keras.Model, probes: np.ndarray, names: list[str] |
         names = [name for name in available_engines() if name != BF16 or len(probes) >= PROBES]
     reason = f"OpenVINO could not run {extractor.name} when its first features were computed"
     if openvino() is None:
-        reason = "the package openvino is not installed (pip install -r requirements.txt)"
+        reason = "the package openvino is not installed (python -m pip install openvino)"
     elif names != [KERAS]:
         traced = _trace(extractor)
         try:
