@@ -178,7 +178,9 @@ def check_address(address: str) -> None:
     try:
         get_filesystem_class(protocol)
     except ImportError as error:
-        raise ValueError(f"DATASET = {address!r} needs a package: {REMOTE_REQUIREMENTS} ({error}).") from error
+        raise ValueError(
+            f"DATASET = {address!r} needs a package ({error}). For s3:// and gs://: {REMOTE_REQUIREMENTS}"
+        ) from error
     except ValueError as error:
         raise ValueError(
             f"DATASET = {address!r}: there is no kind of store {protocol + '://'!r}. Amazon S3 and those like it are "

@@ -68,7 +68,10 @@ _SHARE = (_number(0, 1), "a number between 0 and 1")
 
 #: Each setting with its check and a description of the values that pass it, in the order of the settings cell.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "DATASET": (_text, "the name of a folder in data/, a path, a data set's name, or an address such as s3://bucket/photos"),
+    "DATASET": (
+        _text,
+        "the name of a folder in data/, a path, a data set's name, or an address such as s3://bucket/photos",
+    ),
     "LABELS": (_text_or_none, '"folder 2", "file names", a table such as "labels.csv: file, class", or None'),
     "RELABEL": (_text_or_none, 'the path of a corrected suspects.csv, "suspects.csv" for the newest one, or None'),
     "VALIDATION_SPLIT": _SHARE,

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import socket
 import threading
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
+from urllib.request import getproxies
 
 from phototransfer import files
 from phototransfer.console import plural, progress, shorten_list
@@ -27,7 +29,7 @@ _BLOCK = 4096  # bytes that even an empty file takes on a disk
 _LONGEST_NAME = 255  # bytes, on nearly every file system
 _SAME_TIME_NS = 2 * 10**9  # what file systems round times to
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_S3 = ("s3", "s3a")
+_S3, _GOOGLE = ("s3", "s3a"), ("gs", "gcs")
 #: What the clients of stores call an answer that does not come. Their own types: the standard library's are known.
 _UNREACHABLE = {
     *("EndpointConnectionError", "ConnectTimeoutError", "ReadTimeoutError", "ConnectionClosedError", "SSLError"),
@@ -39,7 +41,7 @@ _NO_ACCESS = {*_NO_CREDENTIALS, "PartialCredentialsError", "CredentialRetrievalE
 _NO_ACCESS |= {"RefreshError", "ProfileNotFound", "UnauthorizedSSOTokenError", "SSOTokenLoadError"}
 _CREDENTIALS = {
     **dict.fromkeys(_S3, "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"),
-    **dict.fromkeys(("gs", "gcs"), "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`"),
+    **dict.fromkeys(_GOOGLE, "GOOGLE_APPLICATION_CREDENTIALS, or `gcloud auth application-default login`"),
 }
 
 
@@ -93,6 +95,8 @@ def list_objects(address: str) -> Listing:
         options["config_kwargs"] = {**timeouts, "retries": retries, "max_pool_connections": _AT_ONCE}
         options["use_listings_cache"] = False
     try:
+        if protocol in _GOOGLE:
+            _check_google()
         try:
             listing = _list(address, options)
         except Exception as error:
@@ -105,6 +109,15 @@ def list_objects(address: str) -> Listing:
     if not listing.objects:
         raise ValueError(f"DATASET = {address!r}: there are no objects. Are bucket and folder spelled as in the store?")
     return listing
+
+
+def _check_google() -> None:
+    """Raise an OSError if Google does not answer, which its client would try for a minute."""
+    if not getproxies() and "STORAGE_EMULATOR_HOST" not in os.environ:
+        try:
+            socket.create_connection(("storage.googleapis.com", 443), CONNECT_SECONDS).close()
+        except OSError as error:
+            raise ConnectionError(f"storage.googleapis.com: {error.strerror or error}") from error
 
 
 def _list(address: str, options: Mapping[str, Any]) -> Listing:
@@ -499,7 +512,8 @@ def _is_unreachable(error: Exception) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).partition("\n")[0]
+    text = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
+    return str(text).partition("\n")[0]
 
 
 def _explained(address: str, error: Exception, done: int = 0, total: int = 0) -> Exception:
@@ -510,11 +524,13 @@ def _explained(address: str, error: Exception, done: int = 0, total: int = 0) ->
         begin += f", {done:,} of {total:,} objects fetched"
     names = {type(cause).__name__ for cause in _causes(error)}
     again = " Run this again, it continues where it stopped." if total else ""
+    place = ""
+    if protocol in _S3:
+        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        place = (
+            f" AWS_ENDPOINT_URL is {endpoint!r}." if endpoint else " AWS_ENDPOINT_URL is not set, so it is Amazon's."
+        )
     if _is_unreachable(error):
-        place = ""
-        if protocol in _S3:
-            endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-            place = f" AWS_ENDPOINT_URL is {endpoint!r}." if endpoint else " AWS_ENDPOINT_URL is not set: Amazon."
         return Unreachable(
             f"{begin}: the store cannot be reached ({_reason(error)}).{place} Check address, port and network.{again}"
         )
@@ -524,5 +540,9 @@ def _explained(address: str, error: Exception, done: int = 0, total: int = 0) ->
             f"{begin}: access denied ({_reason(error)}). Set {credentials}, of somebody who may read it.{again}"
         )
     if isinstance(error, FileNotFoundError):
-        return ValueError(f"{begin}: there is no such bucket or folder ({_reason(error)}). Check its spelling.{again}")
-    return ValueError(f"{begin} cannot be read ({type(error).__name__}: {_reason(error)}). Check the address.{again}")
+        return ValueError(
+            f"{begin}: there is no such bucket or folder ({_reason(error)}).{place} Check its spelling.{again}"
+        )
+    return ValueError(
+        f"{begin} cannot be read ({type(error).__name__}: {_reason(error)}).{place} Check the address.{again}"
+    )
