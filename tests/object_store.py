@@ -46,6 +46,9 @@ class ObjectStore(ThreadingHTTPServer):
     def put(self, bucket: str, key: str, data: bytes, modified: float = 1_700_000_000.0) -> None:
         self.buckets.setdefault(bucket, {})[key] = Stored(data, modified)
 
+    def handle_error(self, request, client_address) -> None:
+        """Say nothing: clients are killed on purpose."""
+
     def __enter__(self) -> "ObjectStore":
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()

@@ -1,7 +1,6 @@
 """Where the paths in the settings (DATASET, RELABEL, PREDICT, WEIGHTS) lead to, and the name of a run."""
 
 import difflib
-import importlib.util
 import mimetypes
 import os
 import re
@@ -168,13 +167,13 @@ def address_of(text: str) -> str | None:
 def check_address(address: str) -> None:
     """Raise a ValueError if an address cannot be used; the store is not asked."""
     protocol, _, place = address.partition("://")
-    if importlib.util.find_spec("fsspec") is None:
+    try:
+        from fsspec.registry import get_filesystem_class
+    except ImportError as error:
         raise ValueError(
             f"DATASET = {address!r} needs fsspec and the client of the store: {REMOTE_REQUIREMENTS}. Or copy "
             "the photos to a folder, and give its path."
-        )
-    from fsspec.registry import get_filesystem_class
-
+        ) from error
     try:
         get_filesystem_class(protocol)
     except ImportError as error:
