@@ -109,8 +109,7 @@ def test_a_mirror_follows_its_store(project, memory, capsys):
     capsys.readouterr()
     expected = {key: data for key, data in PHOTOS.items() if key.startswith("cat/")}
     assert mirrored("memory://bucket/pets") == expected | {"cat/0.jpg": b"changed", "cat/new.jpg": b"new"}
-    assert "6 objects" not in (out := capsys.readouterr().out)
-    assert "5 objects: 2 fetched, 3 as before, 4 gone." in out
+    assert "5 objects: 2 fetched, 3 as before, 4 gone." in capsys.readouterr().out
     assert not (source.folder / "dog").exists()
 
 
@@ -314,7 +313,7 @@ def test_an_object_that_was_only_touched_is_not_fetched_again(s3):
 HOSTILE = {
     "../evil.jpg": "outside",
     "cat/../../evil.jpg": "outside",
-    "/etc/evil.jpg": "name of a file|cannot be that of a file",
+    "/etc/evil.jpg": "cannot be that of a file",
     "cat//evil.jpg": "cannot be that of a file",
     "./evil.jpg": "cannot be that of a file",
     "C:/evil.jpg": "cannot be that of a file",
@@ -397,13 +396,13 @@ def test_a_wrong_bucket_or_folder(s3, project, address, word):
 
 def test_a_private_bucket_needs_credentials(s3, credentials, capsys):
     assert mirrored() == PHOTOS
-    assert "without" in capsys.readouterr().out  # what anybody can read
+    assert "No credentials" in capsys.readouterr().out  # what anybody can read
     s3.private.add("bucket")
     with pytest.raises(ValueError, match="AWS_ACCESS_KEY_ID"):
         find_source("s3://bucket/photos")
     credentials()
     assert mirrored() == PHOTOS
-    assert "without" not in capsys.readouterr().out.partition("8 objects")[0].partition("AWS")[0]
+    assert "No credentials" not in capsys.readouterr().out
 
 
 def closed_port() -> str:
