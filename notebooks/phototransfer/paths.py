@@ -28,8 +28,13 @@ NARROW = "-narrow"  # ending of the names of figures for the screen of a phone
 SUSPECTS = "suspects.csv"  # in the folder of a run: photos whose labels may be wrong, for a person to correct
 #: The columns of it that say which photo has which class; a person fills in the last.
 CORRECTION_COLUMNS = ("original", "digest", "correct_label")
-DOWNLOAD, UNPACKED = "download", "unpacked"  # folders in data/<name>/ with photos that this package put there
+#: Folders in data/<name>/ with photos that this package put there.
+DOWNLOAD, UNPACKED, MIRROR = "download", "unpacked", "mirror"
+MIRRORED = "mirror.jsonl"  # in data/<name>/: what was fetched into MIRROR
+REMOTE_REQUIREMENTS = "pip install -r requirements-remote.txt"
 
+_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
+_NO_STORES = ("file", "http", "https")  # a folder of this computer, and the web, which has no list of files
 _QUOTES = {('"', '"'), ("'", "'"), ("“", "”"), ("„", "“"), ("‘", "’"), ("«", "»"), ("`", "`")}
 _TABLES = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".xls", ".ods", ".xml", ".parquet")
 _OTHER_ARCHIVES = {
@@ -44,7 +49,14 @@ def find_path(text: str | Path) -> Path:
     """Return a path from the settings: absolute, relative to where the command was typed, or else to the project.
 
     The notebook runs in `notebooks/`, so that "data/cat.jpg" in its settings cell means the one in the project.
+
+    Raises
+    ------
+    ValueError
+        It is the address of an object store.
     """
+    if address_of(str(text)):
+        raise ValueError(f"{text!r} is an address, which only DATASET can be. Download it, and give its path")
     found = _existing(str(text), [working_folder(), files.PROJECT])
     return found[0] if found else working_folder() / text
 
@@ -146,6 +158,53 @@ def find_dataset(dataset: str, made: Collection[str] = MADE) -> Path:
     return path
 
 
+def address_of(text: str) -> str | None:
+    """Return the address of an object store, such as "s3://bucket/photos", if the text is one, without its last "/"."""
+    plain = _without_quotes(text)
+    match = _ADDRESS.match(plain)
+    if match is None or match[1].lower() in _NO_STORES:
+        return None
+    return f"{match[1].lower()}://{plain[match.end() :].rstrip('/')}"
+
+
+def check_address(address: str) -> None:
+    """Raise a ValueError if an address cannot be used; the store is not asked."""
+    protocol, _, place = address.partition("://")
+    try:
+        from fsspec.registry import get_filesystem_class
+    except ImportError as error:
+        raise ValueError(
+            f"DATASET = {address!r} needs fsspec and the client of the store: {REMOTE_REQUIREMENTS}. Or copy "
+            "the photos to a folder, and give its path."
+        ) from error
+    try:
+        get_filesystem_class(protocol)
+    except ImportError as error:
+        raise ValueError(
+            f"DATASET = {address!r} needs a package ({error}). For s3:// and gs://: {REMOTE_REQUIREMENTS}"
+        ) from error
+    except ValueError as error:
+        raise ValueError(
+            f"DATASET = {address!r}: there is no kind of store {protocol + '://'!r}. Amazon S3 and those like it are "
+            "s3://, Google Cloud Storage is gs://; the others are those of fsspec."
+        ) from error
+    if not place:
+        raise ValueError(f'DATASET = {address!r} names no bucket. Write it as "{protocol}://bucket/folder".')
+    if "@" in place.partition("/")[0] and ":" in place.partition("@")[0]:
+        raise ValueError(
+            f"DATASET has a password in it ({protocol}://…@{place.partition('@')[2]}), which would be in the report of "
+            "each run. Give it to the store in another way: docs/scaling.md."
+        )
+
+
+def check_dataset(text: str) -> None:
+    """Raise an error if `DATASET` names no photos; the objects of a store are looked for when they are fetched."""
+    if address := address_of(text):
+        check_address(address)
+    else:
+        find_dataset(text)
+
+
 def find_corrections(text: str) -> tuple[list[Path], bool]:
     """Return the tables of corrections that `RELABEL` may mean.
 
@@ -240,7 +299,7 @@ def archive_kind(path: Path) -> str | None:
 def has_own_photos(home: Path) -> bool:
     """Return whether a folder under data/ has content that was not written there by this package."""
     visible = {path.name for path in home.glob("[!.]*")}
-    return not visible <= {*DERIVED, DOWNLOAD, UNPACKED}
+    return not visible <= {*DERIVED, DOWNLOAD, UNPACKED, MIRROR, MIRRORED}
 
 
 def read_record(home: Path) -> dict[str, object]:
@@ -254,12 +313,15 @@ def read_record(home: Path) -> dict[str, object]:
 
 
 def recorded_folder(home: Path) -> Path | None:
-    """Return the folder that a home without photos of its own belongs to, so that its name is enough next time."""
+    """Return the folder that a home without photos of its own belongs to, so that its name is enough next time.
+
+    None if it is that of photos in an object store, whose address its record has.
+    """
     if home.parent != files.DATA or not home.is_dir():
         return None
     record = read_record(home)
     folder = str(record.get("folder", ""))
-    if not folder or folder == str(home.resolve()) or has_own_photos(home):
+    if not folder or "address" in record or folder == str(home.resolve()) or has_own_photos(home):
         return None
     archive = Path(str(record.get("archive", folder)))
     if archive.is_file():  # it may have changed since it was unpacked
@@ -272,16 +334,21 @@ def recorded_folder(home: Path) -> Path | None:
     return Path(folder)
 
 
+def _without_quotes(text: str) -> str:
+    plain = text.strip()
+    for opening, closing in _QUOTES:
+        if len(plain) > 2 and plain.startswith(opening) and plain.endswith(closing):
+            plain = plain[1:-1].strip()
+    return plain
+
+
 def _spellings(text: str) -> list[str]:
     """Return what a typed or pasted text may mean as a path, the likeliest first.
 
     Without the spaces and quotes around it, with ~ and variables replaced, a file:// address as a path, without the
     backslashes of a shell before spaces, with / for the \\ of Windows, and in the other Unicode form of its letters.
     """
-    plain = text.strip()
-    for opening, closing in _QUOTES:
-        if len(plain) > 2 and plain.startswith(opening) and plain.endswith(closing):
-            plain = plain[1:-1].strip()
+    plain = _without_quotes(text)
     if plain.lower().startswith("file:"):
         plain = unquote(urlsplit(plain).path)
     plain = os.path.expandvars(os.path.expanduser(plain))

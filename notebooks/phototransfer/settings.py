@@ -6,7 +6,7 @@ from numbers import Integral, Real
 from typing import Any
 
 from phototransfer.cluster import CLIENT, check_cluster
-from phototransfer.paths import check_predict, check_relabel, check_weights, find_dataset
+from phototransfer.paths import check_dataset, check_predict, check_relabel, check_weights
 
 #: The value of a setting that is an expression.
 COMPUTED = object()
@@ -68,7 +68,10 @@ _SHARE = (_number(0, 1), "a number between 0 and 1")
 
 #: Each setting with its check and a description of the values that pass it, in the order of the settings cell.
 RULES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "DATASET": (_text, "the name of a folder in data/, a path, or a data set's name"),
+    "DATASET": (
+        _text,
+        "the name of a folder in data/, a path, a data set's name, or an address such as s3://bucket/photos",
+    ),
     "LABELS": (_text_or_none, '"folder 2", "file names", a table such as "labels.csv: file, class", or None'),
     "RELABEL": (_text_or_none, 'the path of a corrected suspects.csv, "suspects.csv" for the newest one, or None'),
     "VALIDATION_SPLIT": _SHARE,
@@ -116,7 +119,7 @@ TEXT = [name for name, (check, _) in RULES.items() if check in (_text, _text_or_
 TEXT_OR_NONE = [name for name, (check, _) in RULES.items() if check is _text_or_none]
 #: What raises an error for a text that passes its rule and leads to no usable file or folder.
 _PLACES: dict[str, Callable[[Any], object]] = {
-    "DATASET": find_dataset,
+    "DATASET": check_dataset,
     "RELABEL": check_relabel,
     "WEIGHTS": check_weights,
     "PREDICT": check_predict,

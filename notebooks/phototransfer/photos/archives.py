@@ -123,7 +123,10 @@ def _select(members: Iterable[_Member], free: int) -> tuple[dict[_Parts, _Member
     selected: dict[_Parts, _Member] = {}
     left_out = needed = 0
     for member in members:
-        parts = _safe_parts(member.name)
+        try:
+            parts = safe_parts(member.name)
+        except ValueError as error:
+            raise ValueError(f"has an entry that {error} ({member.name[:100]!r})") from error
         if member.open is None:
             left_out += 1
             continue
@@ -138,14 +141,20 @@ def _select(members: Iterable[_Member], free: int) -> tuple[dict[_Parts, _Member
     return selected, left_out
 
 
-def _safe_parts(name: str) -> _Parts:
-    """Return the folders and the name of a file below the target: without drive and root, and never above it."""
+def safe_parts(name: str) -> _Parts:
+    """Return the folders and the name of a file below a target: without drive and root, and never above it.
+
+    Raises
+    ------
+    ValueError
+        There is no such file below the target.
+    """
     relative = re.sub(r"^[A-Za-z]:", "", name.replace("\\", "/")).lstrip("/")
     parts = PurePosixPath(relative).parts
     if ".." in parts or not parts:
-        raise ValueError(f"has an entry outside of its folder ({name[:100]!r})")
+        raise ValueError("is outside of its folder")
     if len(parts) > _MAX_DEPTH:
-        raise ValueError(f"has folders more than {_MAX_DEPTH} deep")
+        raise ValueError(f"is in folders more than {_MAX_DEPTH} deep")
     return parts
 
 

@@ -167,7 +167,8 @@ def prepare(
             notes += _unite_owner_groups(rows, scan.layout.group_column)
         left_out = _leave_out_classes(rows, scan.empty_classes)
         used = rows["reason"] == ""
-        skipped = pd.concat([scan.skipped, rows.loc[~used, ["original", "reason"]]])
+        not_fetched = pd.DataFrame(source.skipped, columns=["original", "reason"])
+        skipped = pd.concat([scan.skipped, not_fetched, rows.loc[~used, ["original", "reason"]]])
         skipped = skipped.sort_values("original", kind="stable", ignore_index=True)
         for path in source.home.glob(".skipped.csv.*.partial"):
             path.unlink()
@@ -191,7 +192,7 @@ def prepare(
         unmatched=scan.unmatched,
         folder=folder,
         source=source,
-        found=len(scan.photos) + len(scan.skipped),
+        found=len(scan.photos) + len(scan.skipped) + len(source.skipped),
         new=new,
         layout=replace(scan.layout, notes=scan.layout.notes + notes),
         pixels=Pixels.of(photos, store),

@@ -12,8 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from phototransfer import files
-from phototransfer.paths import DERIVED, DOWNLOAD, UNPACKED, find_dataset, has_own_photos, read_record
-from phototransfer.photos import sample
+from phototransfer.paths import (
+    DERIVED,
+    DOWNLOAD,
+    MADE,
+    MIRROR,
+    UNPACKED,
+    address_of,
+    archive_kind,
+    check_address,
+    find_dataset,
+    has_own_photos,
+    read_record,
+)
+from phototransfer.photos import remote, sample
 from phototransfer.photos.archives import unpack
 
 __all__ = ["DERIVED", "DOWNLOADS", "TIMEOUT", "Source", "find_source", "socket_timeout"]
@@ -29,6 +41,8 @@ class Source:
     name: str
     folder: Path
     home: Path
+    #: What could not be fetched from an object store into the folder: its name there, and the reason.
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,14 +76,16 @@ DOWNLOADS = {
 
 
 def find_source(dataset: str) -> Source:
-    """Find the photos of a `DATASET` setting, and unpack, download or draw them if they are not there yet.
+    """Find the photos of a `DATASET` setting, and unpack, fetch, download or draw them if they are not there yet.
 
     Parameters
     ----------
     dataset : str
         What `paths.find_dataset` accepts: a name in data/, the path of a folder or of an archive, the name of a
-        download, or "sample".
+        download, or "sample". Or the address of photos in an object store, such as "s3://bucket/photos".
     """
+    if address := address_of(str(dataset)):
+        return _find_remote(address)
     path = find_dataset(str(dataset), ("sample", *DOWNLOADS))
     name = path.name
     if path.parent == files.DATA and not has_own_photos(path):
@@ -81,6 +97,12 @@ def find_source(dataset: str) -> Source:
                     sample.draw_sample(path)
     if path.is_file():
         return _find_unpacked(path)
+    data = files.DATA.resolve()
+    if path.parent.resolve() == data and not has_own_photos(path) and "address" in read_record(path):
+        return _find_remote(str(read_record(path)["address"]))
+    home = path.resolve().parent
+    if path.name == MIRROR and home.parent == data and "address" in read_record(home):  # without asking the store
+        return Source(home.name, path.resolve(), home)
     return _claim(files.safe_name(path.resolve().name), path)
 
 
@@ -109,7 +131,7 @@ def _home_of(name: str, folder: Path, data: Path) -> Path:
     return data / f"{name}-{_short_hash(folder)}"
 
 
-def _short_hash(path: Path) -> str:
+def _short_hash(path: Path | str) -> str:
     return hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
@@ -133,6 +155,43 @@ def _find_unpacked(archive: Path) -> Source:
             unpack(archive, target)
             files.write_json(home / "source.json", unpacked)
     return Source(home.name, target, home)
+
+
+def _find_remote(address: str) -> Source:
+    """Return the photos of an object store, in a mirror of their own that is brought up to date."""
+    check_address(address)
+    home = _home_of_address(address)
+    try:
+        listing = remote.list_objects(address)
+    except remote.Unreachable as error:
+        if read_record(home).get("address") != address:
+            raise
+        with files.locked(home, f"fetching {address}"):
+            complete = remote.complete_mirror(home / MIRROR)
+        if complete is None:
+            raise
+        when, skipped = complete
+        print(f"{error} What was fetched before is used, as it was on {when}.")
+        return Source(home.name, home / MIRROR, home, skipped)
+    with files.locked(files.DATA.resolve(), "starting"):  # or two addresses could get the same home
+        home = _home_of_address(address)
+        target = home / MIRROR
+        if not read_record(home):
+            files.write_json(home / "source.json", {"folder": str(target), "address": address})
+    with files.locked(home, f"fetching {address}"):
+        skipped = remote.mirror(listing, target)
+    archive = target / next(iter(listing.objects))
+    if listing.is_file and archive_kind(archive) in ("a zip archive", "a tar archive"):
+        return _find_unpacked(archive)
+    return Source(home.name, target, home, skipped)
+
+
+def _home_of_address(address: str) -> Path:
+    data = files.DATA.resolve()
+    home = data / files.safe_name(address.rpartition("/")[2])
+    record = read_record(home)
+    free = not record and not home.is_file() and not files.has_content(home) and home.name not in MADE
+    return home if free or record.get("address") == address else data / f"{home.name}-{_short_hash(address)}"
 
 
 def _find_download(name: str) -> Source:
