@@ -36,6 +36,7 @@ from phototransfer.paths import NOTEBOOK
 D, PROTOTYPES, COPIES, SIDE = 1280, 2000, 0.02, 64
 CLASSES = ["a", "b"]
 PER_FILE = 10_000
+EPOCHS = 3  # at most: the head takes more than a minute for each, with a million rows
 LEFT_OUT = ("Photos", "Classes and splits", "The same folders in Keras", "Each photo once", "Grad-CAM")
 LAST = "9. Save it, use it"
 
@@ -203,6 +204,7 @@ def run_cells(folder: Path) -> dict[str, Any]:
             continue
         if "DATASET =" in source:
             source += '\nBACKBONE, WEIGHTS, RUN, DATASET = "EfficientNetLite0", None, "rows", "sample"\n'
+            source += f"EPOCHS = {EPOCHS}\n"
         began = time.perf_counter()
         if "find_duplicates" in source:
             folders = SimpleNamespace(random_splits=[], corrections=None)

@@ -39,21 +39,21 @@ class Figures:
 
     def __init__(self, *, delayed: bool) -> None:
         self._delayed = delayed
-        self._waiting: list[tuple[HasFigure, Path, Callable[..., Any]]] = []
+        self._waiting: list[tuple[HasFigure, Callable[..., Any]]] = []
 
     def show(self, result: HasFigure, folder: Path) -> None:
         """Draw a result's figure, if it has one, save it in a folder and display it, or leave a place for it."""
         from IPython.display import display
 
         if self._delayed:
-            self._waiting.append((result, folder, display({}, raw=True, display_id=True).update))
+            self._waiting.append((result, display({}, raw=True, display_id=True).update))
         else:
             _draw(result, folder, display)
 
-    def draw_waiting(self) -> None:
-        """Draw the figures that wait, in their places. Later ones do not wait."""
+    def draw_waiting(self, folder: Path) -> None:
+        """Draw the figures that wait, in their places, and save them in a folder. Later ones do not wait."""
         waiting, self._waiting, self._delayed = self._waiting, [], False
-        for result, folder, show in waiting:
+        for result, show in waiting:
             _draw(result, folder, show)
 
 

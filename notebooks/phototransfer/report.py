@@ -207,7 +207,7 @@ class Report:
         if self.settings["FIGURES"] and type(result).plot is not Result.plot:
             self._figures.show(result, self.folder / "figures")
         if name == _SHOWN_FIRST:
-            self._figures.draw_waiting()
+            self._figures.draw_waiting(self.folder / "figures")
         _hide_as_cell_value(type(result))
         self._start_clock()
         return result
@@ -254,7 +254,7 @@ class Report:
 
     def finish(self) -> dict[str, Any]:
         """Write `MODEL_CARD.md` and `metrics.json`, add a line to `models/runs.jsonl`, and return the metrics."""
-        self._figures.draw_waiting()  # in a notebook without a verdict
+        self._figures.draw_waiting(self.folder / "figures")  # in a notebook without a verdict
         metrics = self.metrics()
         machine, engine = metrics["machine"], (metrics["features"] or {}).get("engine", "Keras")
         processor = " ".join([machine["processor"], *machine["instruction_sets"][-1:]])
@@ -281,6 +281,10 @@ class Report:
         Does nothing if the notebook was started by `make run`, which writes both when the last cell has ended.
         """
         if self._recording is None:
+            if RUN_NAME_FILE not in os.environ:
+                print(
+                    "No report.html: it needs a notebook whose kernel is up to date. Restart the kernel, run all cells."
+                )
             return
         print(f"Report: {self.location}/report.html")
         write_report(self._recording.notebook(default=NOTEBOOK), self.folder)
@@ -365,7 +369,7 @@ class Report:
         if result.success and result.info is not None:
             self._cell_seconds[_cell_key(result.info.raw_cell)] = round(time.perf_counter() - self._cell_began, 1)
         if not result.success:  # no later cell will draw them
-            self._figures.draw_waiting()
+            self._figures.draw_waiting(self.folder / "figures")
 
     def _rename_for(self, backbone: dict[str, Any] | None) -> None:
         if self.settings["RUN"] or not backbone or not backbone.get("fell_back_from"):

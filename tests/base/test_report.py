@@ -312,6 +312,17 @@ def test_figures_of_make_run_are_drawn_in_their_places_after_the_verdict(make_ru
     assert [type(place).__name__ for place in places if place != {}] == ["Image"] * 3
 
 
+def test_figures_of_make_run_are_in_the_folder_of_the_network_that_was_used(namespace, monkeypatch, tmp_path):
+    monkeypatch.setenv(RUN_NAME_FILE, str(tmp_path / "name"))
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: SimpleNamespace(update=lambda *_, **__: None))
+    report = Report(Settings(namespace | {"RUN": None}))
+    report.show(Shown("lines", {}, figure=True))
+    report.show(Shown("backbone", {"backbone": "EfficientNetLite0", "fell_back_from": "ResNet50"}))
+    report.finish()
+    assert (report.folder / "figures" / "lines.png").exists()
+    assert [folder.name for folder in files.MODELS.iterdir() if folder.is_dir()] == [report.folder.name]
+
+
 def test_figures_are_drawn_when_a_cell_fails_before_the_verdict(make_run):
     report, places = make_run
     report.show(Shown("first", {}, figure=True))

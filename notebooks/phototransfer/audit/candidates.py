@@ -40,7 +40,8 @@ def find_candidates(squares: np.ndarray, features: "Rows", split: np.ndarray) ->
     """Return each photo's nearest in every split, by shape and by features: int64 (k, 3) of a < b and orientation.
 
     A network gives a mirrored photo nearly the same features, a rotated one others, and does not say which it is: the
-    nearest by features are tried as they are, mirrored, and in the orientation in which their shapes are nearest.
+    nearest by features are tried as they are, mirrored, and in the orientation in which their shapes are nearest. Of
+    very many photos, they are turned only if their shapes are similar then.
 
     Parameters
     ----------
@@ -55,14 +56,16 @@ def find_candidates(squares: np.ndarray, features: "Rows", split: np.ndarray) ->
         values = np.asarray(features)
         by_shape = _nearest([shapes[:, turn] for turn in _turns()], rows_by_split)
         # Minus their mean, features distinguish photos even if a network gives nearly the same ones for all.
-        a, b, _ = _nearest([unit(values - values.mean(axis=0))], rows_by_split).T
+        upright = _nearest([unit(values - values.mean(axis=0))], rows_by_split)
+        mirrored, turned = upright.copy(), upright.copy()
+        mirrored[:, 2], (turned[:, 2], _) = registration.MIRRORED, _best_turns(shapes, upright)
+        pairs = np.concatenate([by_shape, upright, mirrored, turned])
     else:
         by_shape = _nearest_approximately(shapes, rows_by_split, _turns(), "Searching similar shapes")
-        a, b, _ = _nearest_approximately(_reduce(features), rows_by_split, [], "Searching similar features").T
-    nearest_shape = _best_turns(shapes, a, b)
-    orientations = (np.zeros_like(a), np.full_like(a, registration.MIRRORED), nearest_shape)
-    by_features = [np.stack([a, b, orientation], axis=1) for orientation in orientations]
-    pairs = np.concatenate([by_shape, *by_features])
+        upright = _nearest_approximately(_reduce(features), rows_by_split, [], "Searching similar features")
+        turned = upright.copy()
+        turned[:, 2], similarity = _best_turns(shapes, upright)
+        pairs = np.concatenate([by_shape, upright, turned[similarity >= _SIMILAR]])
     backwards = pairs[:, 0] > pairs[:, 1]
     a, b, orientation = pairs[backwards].T
     pairs[backwards] = np.stack([b, a, registration.INVERSE[orientation]], axis=1)
@@ -91,8 +94,9 @@ def _turns() -> list[np.ndarray]:
     return [registration.orient(places, number).ravel() for number in range(len(registration.ORIENTATIONS))]
 
 
-def _best_turns(shapes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return the orientation of each b in which its shape is most similar to that of a, int (k,)."""
+def _best_turns(shapes: np.ndarray, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the orientation of each b in which its shape is most similar to that of a, and the similarity, (k,)."""
+    a, b, _ = pairs.T
     best, highest = np.zeros(len(a), dtype=np.int64), np.full(len(a), -np.inf, dtype=np.float32)
     for number, turn in enumerate(_turns()):
         for start in range(0, len(a), _QUERIES):
@@ -100,7 +104,7 @@ def _best_turns(shapes: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
             similarity = np.einsum("kd,kd->k", shapes[a[rows]], shapes[b[rows]][:, turn])
             better = similarity > highest[rows]
             best[rows][better], highest[rows][better] = number, similarity[better]
-    return best
+    return best, highest
 
 
 def _nearest(vectors: Sequence[np.ndarray], rows_by_split: Sequence[np.ndarray]) -> np.ndarray:
@@ -144,9 +148,11 @@ def _nearest_approximately(
                 block = vectors[start : start + _QUERIES]
                 for number, turn in enumerate(turned_back):
                     similarity, places = search(block[:, turn], count, _CELLS_TURNED if number else _CELLS)
-                    row, column = np.nonzero((similarity >= _SIMILAR) & (places >= 0))
-                    pairs = np.stack([row + start, inside[places[row, column]], np.full_like(row, number)], axis=1)
-                    found.append(pairs[pairs[:, 0] != pairs[:, 1]])
+                    similarity[inside[places] == np.arange(start, start + len(block))[:, None]] = -np.inf
+                    best = np.argsort(-similarity, axis=1)[:, :NEAREST]
+                    row, column = np.nonzero(np.take_along_axis(similarity, best, axis=1) >= _SIMILAR)
+                    other = inside[places[row, best[row, column]]]
+                    found.append(np.stack([row + start, other, np.full_like(row, number)], axis=1))
                     bar.update()
     return np.concatenate(found)
 

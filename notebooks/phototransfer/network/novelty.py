@@ -158,6 +158,8 @@ class Novelty(Result):
         if interval is None:
             lines.append("Cannot tell how often test photos are: all have a near-duplicate in training.")
             return "\n".join(lines)
+        if self.sample:
+            lines.append(self.sample)
         low, high = interval
         lines.append(
             f"Test photos called so: {refused} of {total} different ones, {format_share(refused / total)} "
