@@ -36,7 +36,7 @@ from phototransfer.paths import NOTEBOOK
 D, PROTOTYPES, COPIES, SIDE = 1280, 2000, 0.02, 64
 CLASSES = ["a", "b"]
 PER_FILE = 10_000
-EPOCHS = 3  # at most: the head takes more than a minute for each, with a million rows
+EPOCHS = 1  # the head takes minutes for each, with a million rows
 LEFT_OUT = ("Photos", "Classes and splits", "The same folders in Keras", "Each photo once", "Grad-CAM")
 LAST = "9. Save it, use it"
 
@@ -46,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", nargs="+", type=int, default=[])
     parser.add_argument("--recall", nargs="*", type=int, default=[])
+    parser.add_argument("--without-duplicates", action="store_true", help="leave out their search")
     parser.add_argument("--scratch", type=Path, help="folder that the rows are kept in, to be used again")
     arguments = parser.parse_args()
     result: dict[str, Any] = read_json(MODELS / "rows.json") or {"rows": {}, "recall": {}}
@@ -57,7 +58,9 @@ def main() -> None:
                 make_rows(size, folder)
                 project = Path(scratch) / "project"
                 (project / "data").mkdir(parents=True)
-                measured = timed([sys.executable, __file__, "--child", mode, folder], project)
+                measured = timed(
+                    [sys.executable, __file__, "--child", mode, folder, arguments.without_duplicates], project
+                )
                 result[mode][str(size)] = json.loads(measured["last_line"])
             write_json(MODELS / "rows.json", result)
     with atomic_write(MODELS / "rows.md") as partial:
@@ -183,8 +186,13 @@ class Memory(threading.Thread):
         return peak
 
 
-def run_cells(folder: Path) -> dict[str, Any]:
+def run_cells(folder: Path, without_duplicates: bool) -> dict[str, Any]:
     """Run the notebook's cells, and return seconds and memory by heading."""
+    from phototransfer import audit
+    from phototransfer.report import Skipped
+
+    if without_duplicates:
+        audit.find_duplicates = lambda *_: Skipped("duplicates", "Not searched in this measurement.")
     os.environ["PHOTOTRANSFER_RUN_NAME_FILE"] = os.devnull  # figures are saved, not shown
     os.environ["MPLBACKEND"] = "Agg"
     InteractiveShell.instance(user_ns={})
@@ -216,22 +224,26 @@ def run_cells(folder: Path) -> dict[str, Any]:
         for name, peak in memory.take().items():
             stage[name] = max(stage[name], peak)
         print(f"{heading}: {stage}", flush=True)
-    planted = photos["source"].map(photos.groupby("source").size()) > 1
-    in_pairs = np.zeros(len(photos), dtype=bool)
-    pairs = namespace["duplicates"].pairs
-    in_pairs[pairs[["a", "b"]].to_numpy().ravel()] = True
     scores = namespace["report"].metrics()
     return {
         "stages": stages,
-        "copies_found": float(in_pairs[planted].mean()),
-        "false_copies": int((photos["source"].to_numpy()[pairs["a"]] != photos["source"].to_numpy()[pairs["b"]]).sum()),
+        **({} if without_duplicates else count_copies(photos, namespace["duplicates"].pairs)),
         "accuracy": scores["accuracy"].get("test"),
         "cross_validation": (scores["cross_validation"] or {}).get("ci95"),
         "states": scores["states"],
     }
 
 
-def compare_searches(folder: Path) -> dict[str, Any]:
+def count_copies(photos: pd.DataFrame, pairs: pd.DataFrame) -> dict[str, Any]:
+    """Return the share of the drawn copies that are in pairs, and the number of pairs that are none."""
+    planted = photos["source"].map(photos.groupby("source").size()) > 1
+    in_pairs = np.zeros(len(photos), dtype=bool)
+    in_pairs[pairs[["a", "b"]].to_numpy().ravel()] = True
+    first, second = (photos["source"].to_numpy()[pairs[name]] for name in ("a", "b"))
+    return {"copies_found": float(in_pairs[planted].mean()), "false_copies": int((first != second).sum())}
+
+
+def compare_searches(folder: Path, _: bool) -> dict[str, Any]:
     """Return which share of the pairs that are confirmed after an exact search an approximate one finds."""
     from phototransfer.audit import candidates, duplicates
 
@@ -270,7 +282,8 @@ def as_markdown(result: dict[str, Any]) -> str:
         total = sum(stage["seconds"] for stage in measured["stages"].values())
         peaks = [max(stage[name] for stage in measured["stages"].values()) for name in ("own_mb", "all_mb")]
         lines.append(f"| **all** | {total:.0f} | {peaks[0]:,} | {peaks[1]:,} |")
-        lines += ["", f"Copies found: {measured['copies_found']:.4f}, others: {measured['false_copies']}."]
+        if "copies_found" in measured:
+            lines += ["", f"Copies found: {measured['copies_found']:.4f}, others: {measured['false_copies']}."]
     for size, measured in result["recall"].items():
         lines += ["", f"{int(size):,} rows, search: {json.dumps(measured)}"]
     return "\n".join(lines) + "\n"
@@ -279,6 +292,6 @@ def as_markdown(result: dict[str, Any]) -> str:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
         run = {"rows": run_cells, "recall": compare_searches}[sys.argv[2]]
-        print(json.dumps(run(Path(sys.argv[3]))))
+        print(json.dumps(run(Path(sys.argv[3]), sys.argv[4] == "True")))
     else:
         main()
