@@ -3,9 +3,11 @@ BIN := .venv/bin
 ARGS ?=
 NOTEBOOK := notebooks/transfer_learning.ipynb
 # What is imported is compiled then; compiling all that is installed takes a quarter of a gigabyte and half a minute.
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile
+# make run UV=uv: with uv, which must be installed, in place of pip
+UV ?=
+INSTALL := $(if $(UV),$(UV) pip install --python .venv --quiet,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile)
 
-.PHONY: run classify app lab gpu test test-all check bench notebook clean
+.PHONY: run classify app lab gpu test test-all check lint format types spell outputs locked lock lock-check hooks bench notebook clean
 
 # Relative paths start where the command was typed. With -C, make changes the folder, and says so in its flags.
 run classify app: export PHOTOTRANSFER_CWD = $(if $(findstring w,$(firstword -$(MAKEFLAGS))),$(PWD),$(CURDIR))
@@ -47,10 +49,47 @@ test: check
 test-all: check
 	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
-check: .venv/test.done
+# The same commands are the hooks of .pre-commit-config.yaml
+check: lint format types spell
+
+lint: .venv/test.done
 	$(BIN)/ruff check .
+
+format: .venv/test.done
 	$(BIN)/ruff format --check .
+
+types: .venv/test.done
 	$(BIN)/mypy
+
+spell: .venv/test.done
+	$(BIN)/codespell
+
+# The notebook has the outputs of one clean run
+outputs: .venv/test.done
+	$(BIN)/python -m pytest -q tests/command/test_notebook.py
+
+# Run these checks before each commit
+hooks: .venv/test.done
+	$(BIN)/pre-commit install
+
+# Everything that the tests need, in the versions and with the hashes of the lock
+locked: .venv/bin/python
+	$(INSTALL) --require-hashes -r requirements-test.lock
+	$(INSTALL) --no-deps -e .
+	touch .venv/run.done .venv/app.done .venv/test.done
+
+# Write the locks anew from requirements*.txt: versions stay unless they have to change. The newest: make lock ARGS=--upgrade
+LOCK = $(BIN)/uv pip compile --quiet --no-header --universal --generate-hashes --python-version 3.11 $(ARGS) requirements.txt
+lock: .venv/uv.done
+	$(LOCK) -o requirements.lock
+	$(LOCK) requirements-app.txt -c requirements.lock -o requirements-app.lock
+	$(LOCK) requirements-export.txt -c requirements.lock -o requirements-export.lock
+	$(LOCK) requirements-cluster.txt -c requirements.lock -o requirements-cluster.lock
+	$(LOCK) requirements-app.txt requirements-export.txt requirements-test.txt \
+		-c requirements-app.lock -c requirements-export.lock -o requirements-test.lock
+
+lock-check: lock
+	git diff --exit-code --stat -- '*.lock'
 
 # Compare with the classic recipe on this machine: models/benchmark.md
 bench: .venv/test.done
@@ -72,8 +111,15 @@ notebook: .venv/run.done
 	touch $@
 
 .venv/test.done: requirements-test.txt requirements-app.txt requirements-export.txt .venv/run.done
-	$(INSTALL) -r requirements-test.txt
+	$(INSTALL) -r requirements-app.txt -r requirements-export.txt -r requirements-test.txt
 	touch $@
+
+.venv/uv.done: requirements-test.txt .venv/bin/python
+	$(INSTALL) "$$(grep ^uv== requirements-test.txt)"
+	touch $@
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
 
 clean:
 	rm -rf .venv

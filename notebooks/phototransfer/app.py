@@ -25,7 +25,7 @@ import numpy as np
 
 from phototransfer import files
 from phototransfer.commands import install_command
-from phototransfer.console import plural, quiet_tensorflow, short_name
+from phototransfer.console import allow_any_text, plural, quiet_tensorflow, short_name
 from phototransfer.paths import find_run, saved_runs
 
 if TYPE_CHECKING:
@@ -530,6 +530,7 @@ def build_server(page: "gr.Blocks") -> "FastAPI":
 
 def main(arguments: Sequence[str]) -> int:
     """Serve the page until Ctrl-C, and return the exit status."""
+    allow_any_text()
     options = _parser().parse_args(arguments)
     try:
         run = find_run(options.run)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from phototransfer.commands import command
-from phototransfer.console import plural, quiet_tensorflow, short_name
+from phototransfer.console import allow_any_text, plural, quiet_tensorflow, short_name
 from phototransfer.files import atomic_write
 from phototransfer.paths import archive_kind, find_path, find_run, working_folder
 
@@ -43,6 +43,7 @@ class _Photos:
 
 def main(arguments: Sequence[str]) -> int:
     """Classify photos as the arguments say, and return the exit status."""
+    allow_any_text()
     options = _parser().parse_args(arguments)
     if problem := _wrong_options(options):
         print(f"Stopped: {problem}", file=sys.stderr)

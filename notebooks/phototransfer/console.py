@@ -1,5 +1,6 @@
 """Plain text output: import of TensorFlow without its notices, progress bars, paragraphs and counts."""
 
+import io
 import logging
 import os
 import sys
@@ -45,6 +46,16 @@ def redirected_stderr(descriptor: int) -> Iterator[None]:
     finally:
         os.dup2(original, 2)
         os.close(original)
+
+
+def allow_any_text() -> None:
+    """Let standard output and error print every character: what their encoding lacks becomes "\\u2192" or the like.
+
+    Where they are a file or a pipe, Windows gives them an encoding of 256 characters, and an arrow would end the run.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a notebook's own streams take everything
+            stream.reconfigure(errors="backslashreplace")
 
 
 def progress(description: str, total: int, items: Iterable[Any] | None = None, unit: str = "photo") -> "tqdm[Any]":

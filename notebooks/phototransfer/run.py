@@ -12,6 +12,7 @@ import hashlib
 import importlib
 import json
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Mapping
@@ -22,7 +23,7 @@ import click
 import yaml
 
 from phototransfer import files
-from phototransfer.console import redirected_stderr
+from phototransfer.console import allow_any_text, redirected_stderr
 from phototransfer.notebook_filter import PUBLISHED, outputs_hash
 from phototransfer.paths import CWD_VARIABLE, NOTEBOOK, RUN_NAME_FILE, working_folder
 from phototransfer.settings import (
@@ -51,6 +52,7 @@ _EXPLAINED = ("UnclearFolder", "ValueError", "OSError", "FileNotFoundError")
 
 def main(options: list[str]) -> int:
     """Run the notebook with papermill's options and return the exit status."""
+    allow_any_text()
     commit = "--commit" in options
     options = [option for option in options if option != "--commit"]
     if commit and options:
@@ -211,7 +213,8 @@ def _run(options: list[str], folder: Path, commit: bool) -> int:
     notebook = nbformat.read(executed, as_version=4)
     _remove_empty_outputs(notebook)
     write_report(notebook, run)
-    files.move_into_place(folder / "kernel.log", run / "kernel.log")
+    # Copied: Windows renames no file that a process of the notebook, which may end a little later, still has open.
+    shutil.copyfile(folder / "kernel.log", run / "kernel.log")
     where = f"Report: {files.relative_to_project(run / 'report.html')}"
     if failure:
         print(f"\n{failure}\n{where}", file=sys.stderr)

@@ -1,4 +1,8 @@
-"""Progress bars: the time left follows from the cost of the steps that are left."""
+"""Progress bars: the time left follows from the cost of the steps that are left. Text for any encoding."""
+
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -48,3 +52,10 @@ def test_steps_whose_results_were_known_do_not_change_the_time_of_the_others():
             assert "3/4 training" in str(bar)
             bar.update()
             assert "4/4 training" in str(bar)
+
+
+def test_text_that_the_encoding_of_a_pipe_lacks_is_printed_all_the_same():
+    code = "from phototransfer.console import allow_any_text; allow_any_text(); print('caf\\xe9 \\u2192 \\u2500')"
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252"}  # as in a pipe on Windows
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=True)
+    assert done.stdout.decode("cp1252").strip() == "caf\xe9 \\u2192 \\u2500"

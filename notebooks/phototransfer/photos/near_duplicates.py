@@ -15,7 +15,7 @@ NEAR_BITS = 10
 #: Each photo is registered with at most so many others: a fixed camera makes all hashes similar.
 _MOST_COMPARED = 3
 _FEWEST_GROUPS = 3  # that a class needs to be in train, val and test
-_BLOCK = 1024
+_COMPARISONS = 2**24  # of hashes at a time: 128 MB
 _BATCH = 64
 _MANY = 500  # photos that take more than about three seconds to compare
 
@@ -121,7 +121,8 @@ def _around_representatives(photos: pd.DataFrame, confirming: list[str]) -> pd.S
 
 def _count_similar(bits: np.ndarray) -> np.ndarray:
     """Return how many other photos have a similar hash, int (n,)."""
-    blocks = [bits[start : start + _BLOCK] for start in range(0, len(bits), _BLOCK)]
+    size = max(1, _COMPARISONS // max(1, len(bits)))
+    blocks = [bits[start : start + size] for start in range(0, len(bits), size)]
     counts = [(np.bitwise_count(block[:, None] ^ bits) <= NEAR_BITS).sum(axis=1) - 1 for block in blocks]
     return np.concatenate([np.empty(0, dtype=np.int64), *counts])
 
