@@ -104,7 +104,7 @@ def test_blocks_change_nothing_and_no_photo_is_needed(table, monkeypatch):
     cats = different(9)
     photos = table({"cat": [*cats, *(cat.resize((120, 90)).resize(SIZE) for cat in cats)], "dog": different(5, 50)})
     expected = group_near_duplicates(photos).numbers
-    monkeypatch.setattr(near_duplicates, "_BLOCK", 4)
+    monkeypatch.setattr(near_duplicates, "_COMPARISONS", 100)  # blocks of 4 of the 23 photos
     monkeypatch.setattr(near_duplicates, "_BATCH", 3)
     assert list(group_near_duplicates(photos).numbers) == list(expected)
     assert len(partners(expected)) == 18
