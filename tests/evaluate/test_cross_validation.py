@@ -37,6 +37,23 @@ def result(correct, total, test, **changes):
     return CrossValidation(folds, table, all_photos, counts(*test), **{"fine_tuned": False, **changes})
 
 
+@pytest.mark.parametrize(
+    "correct_in_test, state", [(99_900, "nothing found"), (98_500, "nothing found"), (99_990, "nothing found")]
+)
+def test_scores_of_a_sample_agree_although_a_tiny_difference_is_significant(correct_in_test, state):
+    scores = result([4975, 4975], [5000, 5000], [(correct_in_test, 100_000)] * 2)
+    assert scores.findings()["reliability"].state == "found"
+    sampled = replace(scores, folds=replace(scores.folds, sample="On a random sample."))
+    assert sampled.findings()["reliability"].state == state
+
+
+@pytest.mark.parametrize("correct_in_test", [96_000, 90_000])
+def test_scores_of_a_sample_that_differ_cannot_be_told_apart_from_less_training(correct_in_test):
+    scores = result([4975, 4975], [5000, 5000], [(correct_in_test, 100_000)] * 2)
+    sampled = replace(scores, folds=replace(scores.folds, sample="On a random sample."))
+    assert sampled.findings()["reliability"].state == "cannot tell"
+
+
 def test_noise_scores_at_chance_level_and_a_group_of_duplicates_does_not_raise_it(blobs):
     noise = blobs(60, 0.0, n_features=100)
     plain = np.tile(noise.features.plain, (2, 1))
