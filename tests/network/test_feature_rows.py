@@ -31,8 +31,9 @@ def on_disk(saved, monkeypatch):
     """Return features in memory, and the same features on disk, shuffled."""
     features, table = saved
     order = np.random.default_rng(1).permutation(40)
-    monkeypatch.setattr(feature_table, "IN_MEMORY", 0)
-    rows = table.features([DIGESTS[number] for number in order])
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_rows, "IN_MEMORY", 0)
+        rows = table.features([DIGESTS[number] for number in order])
     assert isinstance(rows, FeatureRows)
     return features[order], rows
 
@@ -57,9 +58,10 @@ def test_few_rows_are_read_and_many_stay_on_disk(on_disk, monkeypatch):
     assert isinstance(features[:10], np.ndarray) and isinstance(features[:11], FeatureRows)
 
 
-def test_features_that_are_not_saved_yet_are_in_memory(saved, monkeypatch):
+@pytest.mark.parametrize("limit", [0, feature_rows.IN_MEMORY])
+def test_features_that_are_not_saved_yet_are_given_too(saved, monkeypatch, limit):
     features, table = saved
-    monkeypatch.setattr(feature_table, "IN_MEMORY", 0)
+    monkeypatch.setattr(feature_rows, "IN_MEMORY", limit)
     table.new["other"] = np.ones(3, np.float32)
     rows = table.features(["digest1", "other"])
     np.testing.assert_array_equal(rows, [features[1], np.ones(3)])

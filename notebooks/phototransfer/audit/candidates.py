@@ -1,7 +1,7 @@
 """Pairs of photos that may be duplicates: those that are nearest by shape, or by the network's features.
 
-Up to 50,000 photos are all compared with each other, which takes a minute. Of more, the nearest are searched
-approximately (faiss, an inverted file), and pairs that are not similar are left out.
+Up to 50,000 photos are all compared with each other. Of more, the nearest are searched approximately (faiss, an
+inverted file), and pairs that are not similar are left out.
 """
 
 import importlib.util

@@ -1,6 +1,5 @@
 """The cached features of one view of photos: files of rows, which are only ever added to."""
 
-import bisect
 import copy
 import threading
 import uuid
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from phototransfer.files import atomic_write
-from phototransfer.network.feature_rows import IN_MEMORY, FeatureRows, Rows
+from phototransfer.network.feature_rows import FeatureRows, Rows
 from phototransfer.network.views import View
 
 _DIGEST = "S64"  # a SHA-256 as text
@@ -78,27 +77,16 @@ class FeatureTable:
             self._starts.append(self._starts[-1] + len(features))
 
     def features(self, digests: Iterable[str]) -> Rows:
-        """Return the features of photos, float32 (n, d): in memory, or on disk if they are many and saved.
+        """Return the features of photos, float32 (n, d): in memory, or on disk if they are many.
 
         KeyError for an unknown photo.
         """
-        digests = list(digests)
-        size = len(self._row(digests[0]))
-        if not self.new and len(digests) * size * 4 > IN_MEMORY:
-            rows = np.fromiter((self._rows[digest] for digest in digests), np.int64, len(digests))
-            file = np.searchsorted(self._starts, rows, side="right") - 1
-            return FeatureRows(self._files, file.astype(np.int32), rows - np.array(self._starts)[file])
-        features = np.empty((len(digests), size), dtype=np.float32)
-        for number, digest in enumerate(digests):
-            features[number] = self._row(digest)
-        return features
-
-    def _row(self, digest: str) -> np.ndarray:
-        if digest in self.new:
-            return self.new[digest]
-        row = self._rows[digest]
-        file = bisect.bisect_right(self._starts, row) - 1
-        return self._files[file][row - self._starts[file]]
+        # Rows that are not saved yet follow those in the files.
+        unsaved = {digest: row for row, digest in enumerate(self.new, self._starts[-1])}
+        files = [*self._files, np.array(list(self.new.values()))] if unsaved else self._files
+        rows = [unsaved[digest] if digest in unsaved else self._rows[digest] for digest in digests]
+        file = np.searchsorted(self._starts, rows, side="right") - 1
+        return FeatureRows(files, file, np.array(rows) - np.array(self._starts)[file])[:]
 
     def save(self) -> None:
         """Write the new rows to a file of their own."""

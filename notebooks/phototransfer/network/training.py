@@ -40,7 +40,7 @@ class HeadTrainer:
         self._fit = fit_head
         self._head: keras.Model | None = None
 
-    def predict(self, *, train: Data, val: Data, x: Rows, seed: int) -> np.ndarray:
+    def predict(self, *, train: Data, val: Data, x: np.ndarray, seed: int) -> np.ndarray:
         """Train a head from fresh weights and return its probabilities for `x`, float32 (len(x), n_classes)."""
         if not len(val[1]):
             raise ValueError("A head cannot be trained without validation photos: they decide when training stops.")
@@ -82,7 +82,7 @@ class Training:
 
     settings: Mapping[str, Any]
     n_classes: int
-    plain: Rows
+    plain: np.ndarray
     augmented: np.ndarray
     labels: np.ndarray
     train: np.ndarray
