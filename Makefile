@@ -85,6 +85,8 @@ lock: .venv/uv.done
 	$(LOCK) requirements-app.txt -c requirements.lock -o requirements-app.lock
 	$(LOCK) requirements-export.txt -c requirements.lock -o requirements-export.lock
 	$(LOCK) requirements-cluster.txt -c requirements.lock -o requirements-cluster.lock
+	$(LOCK) requirements-large.txt -c requirements.lock -o requirements-large.lock
+	$(LOCK) requirements-remote.txt -c requirements.lock -o requirements-remote.lock
 	$(LOCK) requirements-app.txt requirements-export.txt requirements-test.txt \
 		-c requirements-app.lock -c requirements-export.lock -o requirements-test.lock
 

@@ -15,6 +15,8 @@ LOCKS = {
     "requirements-app.lock": ["app"],
     "requirements-cluster.lock": ["cluster"],
     "requirements-export.lock": ["export"],
+    "requirements-large.lock": ["large"],
+    "requirements-remote.lock": ["remote"],
     "requirements-test.lock": ["app", "export", "test"],
 }
 

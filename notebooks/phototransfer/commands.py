@@ -7,7 +7,7 @@ import sys
 from phototransfer import files
 
 #: Parts that are installed on demand: `requirements-<part>.txt` in a checkout, an extra of the package elsewhere.
-PARTS = ("app", "cluster", "export")
+PARTS = ("app", "cluster", "export", "large", "remote")
 _MAKE_VARIABLES = {"classify": "PHOTO="}  # by which make takes the argument of a command
 
 

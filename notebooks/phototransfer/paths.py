@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from phototransfer import files
-from phototransfer.commands import command
+from phototransfer.commands import command, install_command
 from phototransfer.console import shorten_list
 
 #: The folder in which the command was typed, for a notebook that runs in another one.
@@ -31,7 +31,6 @@ CORRECTION_COLUMNS = ("original", "digest", "correct_label")
 #: Folders in data/<name>/ with photos that this package put there.
 DOWNLOAD, UNPACKED, MIRROR = "download", "unpacked", "mirror"
 MIRRORED = "mirror.jsonl"  # in data/<name>/: what was fetched into MIRROR
-REMOTE_REQUIREMENTS = "pip install -r requirements-remote.txt"
 
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+)://", re.IGNORECASE)
 _NO_STORES = ("file", "http", "https")  # a folder of this computer, and the web, which has no list of files
@@ -174,14 +173,14 @@ def check_address(address: str) -> None:
         from fsspec.registry import get_filesystem_class
     except ImportError as error:
         raise ValueError(
-            f"DATASET = {address!r} needs fsspec and the client of the store: {REMOTE_REQUIREMENTS}. Or copy "
+            f"DATASET = {address!r} needs fsspec and the client of the store: {install_command('remote')}. Or copy "
             "the photos to a folder, and give its path."
         ) from error
     try:
         get_filesystem_class(protocol)
     except ImportError as error:
         raise ValueError(
-            f"DATASET = {address!r} needs a package ({error}). For s3:// and gs://: {REMOTE_REQUIREMENTS}"
+            f"DATASET = {address!r} needs a package ({error}). For s3:// and gs://: {install_command('remote')}"
         ) from error
     except ValueError as error:
         raise ValueError(

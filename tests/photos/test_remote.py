@@ -13,11 +13,12 @@ import pytest
 
 from object_store import ObjectStore
 from phototransfer import files
+from phototransfer.commands import install_command
 from phototransfer.photos import find_source, prepare, remote
 from phototransfer.settings import check_place
 from processes import Death, die
 
-REQUIREMENTS = "pip install -r requirements-remote.txt"
+REQUIREMENTS = install_command("remote")
 fsspec = pytest.importorskip("fsspec", reason=f"fsspec is not installed: {REQUIREMENTS}")
 
 PHOTOS = {f"{label}/{number}.jpg": os.urandom(700) for label in ("cat", "dog") for number in range(4)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from phototransfer.commands import install_command
 from phototransfer.console import progress
 from phototransfer.photos import registration
 
@@ -61,6 +62,8 @@ def find_candidates(squares: np.ndarray, features: "Rows", split: np.ndarray) ->
         mirrored[:, 2], (turned[:, 2], _) = registration.MIRRORED, _best_turns(shapes, upright)
         pairs = np.concatenate([by_shape, upright, mirrored, turned])
     else:
+        if not _has_faiss():
+            print(f"The search for duplicates takes less time with faiss: {install_command('large')}")
         by_shape = _nearest_approximately(shapes, rows_by_split, _turns(), "Searching similar shapes")
         upright = _nearest_approximately(_reduce(features), rows_by_split, [], "Searching similar features")
         turned = upright.copy()
@@ -157,9 +160,13 @@ def _nearest_approximately(
     return np.concatenate(found)
 
 
+def _has_faiss() -> bool:
+    return importlib.util.find_spec("faiss") is not None
+
+
 def _create_search(vectors: np.ndarray) -> _Search:
     """Return what finds the nearest of vectors, float32 (n, d): approximately with faiss, exactly without it."""
-    if len(vectors) < _FEWEST or importlib.util.find_spec("faiss") is None:
+    if len(vectors) < _FEWEST or not _has_faiss():
         return _exact_search(vectors)
     import faiss
 
