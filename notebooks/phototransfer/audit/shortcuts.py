@@ -124,7 +124,11 @@ class Shortcuts(Result):
             "names": shorten_list([NAMES[name] for name in flagged["property"]], 3),
             "score": f"{100 * score:.0f} of 100 photos (guessing: {100 * guessing:.0f})",
         }
-        what = f"accuracy {format_share(score)} from the background alone" if question == "background" else _with_scores(flagged)
+        what = (
+            f"accuracy {format_share(score)} from the background alone"
+            if question == "background"
+            else _with_scores(flagged)
+        )
         return self._obstacle(
             flagged, what=what, where=where.format(**words), looks_at=looks_at, remedy=remedy.format(**words)
         )
