@@ -162,7 +162,11 @@ def _affordable_number() -> int:
 
     None where there is an NVIDIA GPU, which the notebook trains on: a processor gives other last digits.
     """
-    most = int(os.environ.get(PROCESSES_VARIABLE, _MOST))
+    text = os.environ.get(PROCESSES_VARIABLE, str(_MOST))
+    try:
+        most = int(text)
+    except ValueError as error:
+        raise ValueError(f"{PROCESSES_VARIABLE} must be an integer (processes), got {text!r}") from error
     if most < 1 or shutil.which("nvidia-smi"):
         return 0
     return max(0, min(most, cpu_count() - 1, psutil.virtual_memory().available // _MEMORY))

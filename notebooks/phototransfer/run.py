@@ -43,7 +43,10 @@ if TYPE_CHECKING:
 
 # Jupyter, papermill and Pillow are imported where they are used: they take seconds, and a wrong setting is named first.
 
-_PICTURE = files.PROJECT / "docs" / "predictions.jpg"
+_PICTURES = files.PROJECT / "docs" / "pictures"
+#: Figures of the sample that the README shows, and their width there at most, in pixels.
+_FIGURES = ("cross_validation", "duplicates", "mislabelled", "predictions", "shift", "shortcuts")
+_PICTURE_WIDTH = 800
 _KERNEL_START_SECONDS = 180  # a busy machine can need this long
 _DEAD_KERNEL = 138  # status with which papermill's command exits when the kernel has died
 #: Errors whose message says what is wrong and what to do; the name of others helps whoever is asked about them.
@@ -263,7 +266,7 @@ def code_hash(notebook: "nbformat.NotebookNode") -> str:
 
 
 def _commit_outputs(executed: "nbformat.NotebookNode", run: Path) -> None:
-    """Put the outputs of a run with the default settings into the notebook, and a figure into the README."""
+    """Put the outputs of a run with the default settings into the notebook, and its figures into the README."""
     import nbformat
     from PIL import Image
 
@@ -280,8 +283,12 @@ def _commit_outputs(executed: "nbformat.NotebookNode", run: Path) -> None:
     notebook.metadata[PUBLISHED] = outputs_hash(notebook)
     with files.atomic_write(NOTEBOOK) as partial:
         nbformat.write(notebook, partial)
-    with Image.open(run / "figures" / "predictions.png") as figure, files.atomic_write(_PICTURE) as partial:
-        figure.convert("RGB").save(partial, "JPEG", quality=85)
+    for name in _FIGURES:
+        picture = _PICTURES / f"{name}.jpg"
+        with Image.open(run / "figures" / f"{name}.png") as figure, files.atomic_write(picture) as partial:
+            small = figure.convert("RGB")
+            small.thumbnail((_PICTURE_WIDTH, 2 * _PICTURE_WIDTH))
+            small.save(partial, "JPEG", quality=85, optimize=True)
 
 
 if __name__ == "__main__":

@@ -220,3 +220,9 @@ def test_trainings_that_no_process_was_asked_for_are_done_in_order(count, blobs,
     validator.start(validator.folds_without_test)
     order = [fold.number for fold, _ in validator.predict_folds(validator.folds)]
     assert order == [0, 1, 2]
+
+
+def test_a_number_of_processes_that_is_none_is_named(monkeypatch):
+    monkeypatch.setenv(processes.PROCESSES_VARIABLE, "two")
+    with pytest.raises(ValueError, match=r"PHOTOTRANSFER_PROCESSES must be .* got 'two'"):
+        processes._affordable_number()
