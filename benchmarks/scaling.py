@@ -41,13 +41,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, required=True, help="folder of photos, in any subfolders")
     parser.add_argument("--sizes", nargs="+", type=int, default=[100, 1000, 10_000])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     arguments = parser.parse_args()
     result: dict[str, Any] = {"machine": machine(), "sizes": {}}
     for size in arguments.sizes:
         with tempfile.TemporaryDirectory(prefix="scaling-") as scratch:
             photos = Path(scratch) / "photos"
             draw_photos(arguments.photos, photos, size, 2)
-            result["sizes"][size] = {name: measure(name, photos, Path(scratch)) for name in WAYS}
+            result["sizes"][size] = {name: measure(name, photos, Path(scratch)) for name in arguments.ways}
         write_json(MODELS / "scaling.json", result)
     with atomic_write(MODELS / "scaling.md") as partial_file:
         partial_file.write_text(as_markdown(result), encoding="utf-8")
