@@ -25,7 +25,7 @@ BASE = {
     "settings": {"cluster", "paths"},
     "finding": set(),
     "libraries": set(),
-    "processes": {"console"},
+    "processes": {"console", "libraries"},
     "stored": {"files", "libraries"},
     "recording": set(),
     "notebook_filter": set(),

@@ -23,14 +23,19 @@ def versions(names: Iterable[str]) -> dict[str, str]:
     return {name: _version(name) for name in names}
 
 
+def is_installed(distribution: str) -> bool:
+    """Tell whether a distribution is installed, such as "tensorflow-cpu"; nothing is imported."""
+    try:
+        importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _version(name: str) -> str:
     builds = _BUILDS.get(name, (name,))
-    for build in builds[:-1]:
-        try:
-            return importlib.metadata.version(build)
-        except importlib.metadata.PackageNotFoundError:
-            pass
-    return importlib.metadata.version(builds[-1])
+    installed = [build for build in builds if is_installed(build)]
+    return importlib.metadata.version((installed or builds)[0])
 
 
 @functools.cache

@@ -4,6 +4,7 @@ import importlib
 import os
 import shutil
 import signal
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Hashable, Mapping
@@ -14,6 +15,7 @@ import cloudpickle
 import psutil
 from loky import ProcessPoolExecutor, cpu_count
 
+from phototransfer import libraries
 from phototransfer.console import quiet_tensorflow
 
 #: Environment variable with the most processes to start; 0: everything is done in the notebook's own process.
@@ -160,16 +162,21 @@ class Queue:
 def _affordable_number() -> int:
     """Return how many processes can work beside this one.
 
-    None where there is an NVIDIA GPU, which the notebook trains on: a processor gives other last digits.
+    None where the notebook may train on an NVIDIA GPU: a processor gives other last digits.
     """
     text = os.environ.get(PROCESSES_VARIABLE, str(_MOST))
     try:
         most = int(text)
     except ValueError as error:
         raise ValueError(f"{PROCESSES_VARIABLE} must be an integer (processes), got {text!r}") from error
-    if most < 1 or shutil.which("nvidia-smi"):
+    if most < 1 or _may_use_gpu():
         return 0
     return max(0, min(most, cpu_count() - 1, psutil.virtual_memory().available // _MEMORY))
+
+
+def _may_use_gpu() -> bool:
+    """Tell whether TensorFlow may use an NVIDIA GPU, without importing it: only one of its builds can, on Linux."""
+    return sys.platform == "linux" and bool(shutil.which("nvidia-smi")) and libraries.is_installed("tensorflow")
 
 
 def _import_tensorflow() -> None:

@@ -184,10 +184,19 @@ def test_no_process_without_cross_validation(unstarted):
     assert unstarted._executor is None
 
 
-def test_no_process_beside_a_gpu(unstarted, monkeypatch):
+@pytest.mark.parametrize(
+    ("build", "system", "expected"),
+    [("tensorflow", "linux", False), ("tensorflow-cpu", "linux", True), ("tensorflow", "win32", True)],
+)
+def test_no_process_where_the_notebook_trains_on_a_gpu(build, system, expected, monkeypatch):
+    """TensorFlow uses a GPU on Linux only, and not with each of its builds."""
+    monkeypatch.delenv(processes.PROCESSES_VARIABLE, raising=False)
+    monkeypatch.setattr(processes, "cpu_count", lambda: 2)
+    monkeypatch.setattr(processes.psutil, "virtual_memory", lambda: SimpleNamespace(available=8_000_000_000))
     monkeypatch.setattr(processes.shutil, "which", lambda name: "/usr/bin/nvidia-smi")
-    processes.start({"CV_FOLDS": 5})
-    assert unstarted._executor is None
+    monkeypatch.setattr(processes.sys, "platform", system)
+    monkeypatch.setattr(processes.libraries, "is_installed", lambda name: name == build)
+    assert bool(processes._affordable_number()) == expected
 
 
 def test_no_process_without_memory(unstarted, monkeypatch):

@@ -55,6 +55,7 @@ class FeatureTable:
 
     def update(self) -> None:
         """Read files that were added since the last time; one that is damaged is deleted, with a message."""
+        damaged = []
         for path in sorted(self.folder.glob("[!.]*.npy")):
             if path.name in self._names:
                 continue
@@ -62,7 +63,9 @@ class FeatureTable:
                 self._add(path)
             except (OSError, ValueError, IndexError, EOFError) as error:
                 print(f"{path} is damaged ({error}): its features are computed again.")
-                path.unlink(missing_ok=True)
+                damaged.append(path)
+        for path in damaged:  # not above: Windows deletes no file that is mapped, and the error refers to the map
+            path.unlink(missing_ok=True)
 
     def _add(self, path: Path) -> None:
         content = np.load(path, mmap_mode="r", allow_pickle=False)
