@@ -25,7 +25,7 @@ from phototransfer.paths import (
     has_own_photos,
     read_record,
 )
-from phototransfer.photos import remote, sample
+from phototransfer.photos import mirror, object_store, sample
 from phototransfer.photos.archives import unpack
 
 __all__ = ["DERIVED", "DOWNLOADS", "TIMEOUT", "Source", "find_source", "socket_timeout"]
@@ -162,12 +162,12 @@ def _find_remote(address: str) -> Source:
     check_address(address)
     home = _home_of_address(address)
     try:
-        listing = remote.list_objects(address)
-    except remote.Unreachable as error:
+        listing = object_store.list_objects(address)
+    except object_store.Unreachable as error:
         if read_record(home).get("address") != address:
             raise
         with files.locked(home, f"fetching {address}"):
-            complete = remote.complete_mirror(home / MIRROR)
+            complete = mirror.complete_mirror(home / MIRROR)
         if complete is None:
             raise
         when, skipped = complete
@@ -179,7 +179,7 @@ def _find_remote(address: str) -> Source:
         if not read_record(home):
             files.write_json(home / "source.json", {"folder": str(target), "address": address})
     with files.locked(home, f"fetching {address}"):
-        skipped = remote.mirror(listing, target)
+        skipped = mirror.update(listing, target)
     archive = target / next(iter(listing.objects))
     if listing.is_file and archive_kind(archive) in ("a zip archive", "a tar archive"):
         return _find_unpacked(archive)

@@ -14,7 +14,7 @@ import pytest
 from object_store import ObjectStore
 from phototransfer import files
 from phototransfer.commands import install_command
-from phototransfer.photos import find_source, prepare, remote
+from phototransfer.photos import find_source, mirror, object_store, prepare
 from phototransfer.settings import check_place
 from processes import Death, die
 
@@ -347,7 +347,7 @@ def test_hostile_names_are_skipped_by_name(s3, project, tmp_path):
 def test_names_that_differ_by_case_on_a_disk_without_case(s3, monkeypatch):
     s3.put("bucket", "photos/cat/A.jpg", b"A")
     s3.put("bucket", "photos/cat/a.jpg", b"a")
-    monkeypatch.setattr(remote, "_folding", lambda home: str.casefold)
+    monkeypatch.setattr(mirror, "_folding", lambda home: str.casefold)
     for _ in range(2):
         source = find_source("s3://bucket/photos")
         assert content(source.folder) == PHOTOS | {"cat/A.jpg": b"A"}
@@ -420,25 +420,25 @@ def test_a_store_that_cannot_be_reached(s3, project, monkeypatch, capsys):
     assert find_source("s3://bucket/photos") == find_source("photos") == source and len(source.skipped) == 1
     assert "What was fetched before is used" in capsys.readouterr().out
     begin = time.monotonic()
-    with pytest.raises(remote.Unreachable, match="AWS_ENDPOINT_URL is 'http://127"):
+    with pytest.raises(object_store.Unreachable, match="AWS_ENDPOINT_URL is 'http://127"):
         find_source("s3://other/photos")
     assert time.monotonic() - begin < 15
     (source.folder / "cat" / "1.jpg").unlink()
-    with pytest.raises(remote.Unreachable):
+    with pytest.raises(object_store.Unreachable):
         find_source("s3://bucket/photos")
 
 
 def test_an_incomplete_mirror_is_not_used_without_its_store(s3, monkeypatch):
     assert dies_at_rename(5)
     monkeypatch.setenv("AWS_ENDPOINT_URL", closed_port())
-    with pytest.raises(remote.Unreachable):
+    with pytest.raises(object_store.Unreachable):
         find_source("s3://bucket/photos")
 
 
 def test_a_store_that_stops_answering_in_between(s3, monkeypatch):
     for number in range(100):
         s3.put("bucket", f"photos/cat/more{number}.jpg", b"x")
-    get_file, lost = remote._fetch_one, []
+    get_file, lost = mirror._fetch_one, []
 
     def lose(listing, key, **options):
         if len(lost) >= 30:
@@ -447,8 +447,8 @@ def test_a_store_that_stops_answering_in_between(s3, monkeypatch):
         return get_file(listing, key, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(remote, "_fetch_one", lose)
-        with pytest.raises(remote.Unreachable, match="30 of 108 objects"):
+        patch.setattr(mirror, "_fetch_one", lose)
+        with pytest.raises(object_store.Unreachable, match="30 of 108 objects"):
             find_source("s3://bucket/photos")
     assert len(mirrored()) == 108 and sum(s3.fetched.values()) == 108
 
