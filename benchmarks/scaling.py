@@ -16,10 +16,10 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from benchmark import frozen_network, machine, timed
 from growth import draw_photos
 
@@ -73,14 +73,11 @@ def measure(name: str, photos: Path, scratch: Path) -> dict[str, float]:
 
 @contextmanager
 def started_node(core: int, *, head: bool) -> Iterator[None]:
-    """Run a node on one core."""
+    """Run a node on one core; starting it there would take longer than Ray waits."""
     place = ["--head", f"--port={PORT}", "--include-dashboard=false"] if head else [f"--address=127.0.0.1:{PORT}"]
     command = [str(Path(sys.executable).with_name("ray")), "start", *place, "--num-cpus=1", "--block"]
     environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}
-    pin = partial(os.sched_setaffinity, 0, [core])
-    node = subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, preexec_fn=pin
-    )
+    node = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     said = []
     for line in node.stdout or ():
         said.append(line)
@@ -88,6 +85,9 @@ def started_node(core: int, *, head: bool) -> Iterator[None]:
             break
     else:
         raise SystemExit("A node could not be started:\n" + "".join(said))
+    for process in [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]:
+        for thread in process.threads():
+            os.sched_setaffinity(thread.id, [core])  # what they start later is on it too
     try:
         yield
     finally:

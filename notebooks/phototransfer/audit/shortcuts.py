@@ -124,11 +124,7 @@ class Shortcuts(Result):
             "names": shorten_list([NAMES[name] for name in flagged["property"]], 3),
             "score": f"{100 * score:.0f} of 100 photos (guessing: {100 * guessing:.0f})",
         }
-        what = (
-            f"accuracy {format_share(score)} from the background alone"
-            if question == "background"
-            else _with_scores(flagged)
-        )
+        what = f"{format_share(score)} from the background alone" if question == "background" else _with_scores(flagged)
         return self._obstacle(
             flagged, what=what, where=where.format(**words), looks_at=looks_at, remedy=remedy.format(**words)
         )
@@ -183,7 +179,7 @@ class Shortcuts(Result):
             clause = "harmless only if the network cannot see it"
         return Finding(
             state,
-            f"{state}: {what} (guessing: {self.sample.chance_level:.2f}); {clause}",
+            f"{state}: {what} (accuracy; guessing: {self.sample.chance_level:.2f}); {clause}",
             severity=severity if state == FOUND else min(severity, DOUBT),
             obstacle=f"{where}{', perhaps by chance' if state == BORDERLINE else ''}{consequence}.",
             remedy=remedy,
@@ -460,8 +456,8 @@ def _p_value_of_guessing(correct: np.ndarray, sample: Sample) -> float:
 
 
 def _with_scores(flagged: pd.DataFrame) -> str:
-    names = [f"{format_share(row.balanced_accuracy)} from {NAMES[row.property]}" for row in flagged.itertuples()]
-    return f"accuracy {shorten_list(names, 2)}"
+    names = [f"{NAMES[row.property]} {format_share(row.balanced_accuracy)}" for row in flagged.itertuples()]
+    return shorten_list(names, 2)
 
 
 def _most_extreme(column: pd.Series) -> list[int]:
