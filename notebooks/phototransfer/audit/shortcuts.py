@@ -176,7 +176,7 @@ class Shortcuts(Result):
         if self.network_p_value >= ALPHA:
             clause, consequence = "the network does no better than guessing", ""
         elif not seen_by_network and answer == _NO_ESTIMATE:
-            clause = "harmless only if the network cannot see it"
+            clause = "a risk if the network can see it"
         return Finding(
             state,
             f"{state}: {what} (accuracy; guessing: {self.sample.chance_level:.2f}); {clause}",
