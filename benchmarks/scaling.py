@@ -85,10 +85,10 @@ def started_node(core: int, *, head: bool) -> Iterator[None]:
             break
     else:
         raise SystemExit("A node could not be started:\n" + "".join(said))
-    for process in [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]:
-        for thread in process.threads():
-            os.sched_setaffinity(thread.id, [core])  # what they start later is on it too
     try:
+        for process in [psutil.Process(node.pid), *psutil.Process(node.pid).children(recursive=True)]:
+            for thread in process.threads():
+                os.sched_setaffinity(thread.id, [core])  # what they start later is on it too
         yield
     finally:
         node.terminate()
